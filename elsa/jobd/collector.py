@@ -476,7 +476,9 @@ class Collector:
         """
         until_ns = clocks.monotonic_ns() + TURN_NS
         while not (patient and self._may_wait()):
-            if self._reader.drain():
+            is_all = self._reader.drain()
+            self._requests.follow()
+            if is_all:
                 break
             now_ns = clocks.monotonic_ns()
             self.batcher.tick(now_ns)

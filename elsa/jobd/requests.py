@@ -262,7 +262,7 @@ class RequestHandler:
             ]
         entering = (life for life in lives if job.id not in life.jobs)
         self._check_memberships(entering, job.owner_uid, peer)
-        added = {life.pid: self._enter(life, job) for life in lives}
+        added = {life.pid: self._enter(life, job, tree=request.tree) for life in lives}
         answer = {
             "job": describe(job),
             "added": [pid for pid, new in added.items() if new],
@@ -280,7 +280,7 @@ class RequestHandler:
             raise UsageError(f"not in job {job.id} ({job.name}): {_some(not_members)}")
         lives = [living[pid] for pid in request.pids]
         for life in lives:
-            self._leave(life, job)
+            self._leave(life, job.id)
         self._collector.batcher.commit(
             reply, {"job": describe(job), "removed": [life.pid for life in lives]}
         )
@@ -297,24 +297,41 @@ class RequestHandler:
     def _close(self, request: operations.Close, peer: Peer, reply: Reply) -> None:
         job = self._manual_job(request.job, peer)
         for life in self._processes.members(job):
-            self._leave(life, job)
+            self._leave(life, job.id)
         self._processes.jobs.close(job, clocks.realtime_ns(), "request")
         self._collector.batcher.close(job)
         self._collector.batcher.commit(reply, {"job": describe(job)})
 
-    def _enter(self, life: Incarnation, job: Job) -> bool:
+    def _enter(self, life: Incarnation, job: Job, *, tree: bool = False) -> bool:
         """Add a process to a job now, and read its counters; False if it is a member already."""
         now_ns = clocks.monotonic_ns()
-        if not self._processes.add(life, job, now_ns):
+        if not self._processes.add(life, job, now_ns, tree=tree):
             return False
         self._collector.intervals.edge(life, now_ns)
         return True
 
-    def _leave(self, life: Incarnation, job: Job) -> None:
+    def _leave(self, life: Incarnation, job_id: int) -> None:
         """Remove a process from a job now, and read its counters."""
         now_ns = clocks.monotonic_ns()
-        self._processes.remove(life, job, now_ns)
-        self._collector.intervals.edge(life, now_ns)
+        if self._processes.leave(life, job_id, now_ns):
+            self._collector.intervals.edge(life, now_ns)
+
+    def follow(self) -> None:
+        """Events have been read: processes that existed when a request was carried out, and were
+        not known then, enter jobs or leave them as their parents have.
+        """
+        processes = self._processes
+        if not (processes.late_entries or processes.late_leaves):
+            return
+        entries, processes.late_entries = processes.late_entries, []
+        leaves, processes.late_leaves = processes.late_leaves, []
+        for life, job_id in entries:
+            job = processes.jobs.open.get(job_id)
+            if job is not None and life.end_source is None:
+                self._enter(life, job, tree=True)
+        for life, job_id in leaves:
+            if life.end_source is None:
+                self._leave(life, job_id)
 
     def _list(self, request: operations.List, peer: Peer, reply: Reply) -> None:
         kinds = request.chosen_kinds

@@ -57,6 +57,18 @@ class ProcSnapshot(NamedTuple):
         return self.zombie and self.threads <= 1
 
 
+@dataclass(slots=True)
+class Moves:
+    """How a process entered jobs after its start, and left jobs."""
+
+    since: dict[int, int] = field(default_factory=dict)
+    """When it entered a job."""
+    left: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """Since when it was in a job from which it was removed, and until when."""
+    swept: tuple[int, ...] = ()
+    """Jobs that it entered, or is about to, with all its descendants."""
+
+
 class Incarnation:
     """A process: one use of a pid, from fork to end."""
 
@@ -78,6 +90,7 @@ class Incarnation:
         "inherited_job_id",
         "jobs",
         "leader_status",
+        "moves",
         "origin",
         "parent_id",
         "parent_inferred",
@@ -86,7 +99,6 @@ class Incarnation:
         "program_ns",
         "reported_status",
         "seen_ns",
-        "since",
         "start_clock_id",
         "start_ns",
         "status",
@@ -116,8 +128,8 @@ class Incarnation:
         mostly counted in `threads` already.
         """
         self.jobs: tuple[int, ...] = ()
-        self.since: dict[int, int] | None = None
-        """When it entered a job, for jobs that it entered after its start."""
+        self.moves: Moves | None = None
+        """How it entered jobs and left them; None: it is in those of its birth, all open."""
         self.group = 0
         """Id of its control group; 0: not known."""
         self.group_ns = 0
@@ -180,7 +192,7 @@ class Incarnation:
 
     def member_since(self, job_id: int) -> int:
         """Monotonic time since which it is in a job; 0 if it is since its start."""
-        return self.since.get(job_id, 0) if self.since else 0
+        return self.moves.since.get(job_id, 0) if self.moves is not None else 0
 
 
 @dataclass
@@ -195,6 +207,8 @@ class Changes:
     """job_id, process_id, since_ns, until_ns, how"""
     left: list[tuple[int, int, int]] = field(default_factory=list)
     """until_ns, job_id, process_id"""
+    over: list[tuple[int, int]] = field(default_factory=list)
+    """process_id, end_ns: it entered or left a job, and then it turned out to have ended before."""
     dropped: dict[tuple[int, int], None] = field(default_factory=dict)
     """job_id, process_id: memberships from the start that turned out to be another job's"""
     usage: list[tuple[int | None, ...]] = field(default_factory=list)

@@ -31,6 +31,7 @@ from elsa.state.incarnation import (
     UNSEEN,
     Changes,
     Incarnation,
+    Moves,
     ProcSnapshot,
     ProgramRow,
     same_start,
@@ -93,6 +94,13 @@ class Processes:
         """By pid: the newest exit of a thread of a process whose count of threads is not certain.
         The caller reads /proc and calls `resolve_exit`.
         """
+        self.late_entries: list[tuple[Incarnation, int]] = []
+        """Processes, and the ids of jobs that they are to enter: they existed when their parent
+        entered with all its descendants, but their fork was read afterwards. For the caller, who
+        empties the list.
+        """
+        self.late_leaves: list[tuple[Incarnation, int]] = []
+        """The same of members of jobs that were closed before the fork of the process was read."""
         self._pending_exits: dict[int, list[_PendingExit]] = {}
         """By pid: processes that have ended and of which an exit may still be received, oldest
         first.
@@ -159,11 +167,10 @@ class Processes:
         return life
 
     def _start(self, time_ns: int, pid: int, parent: Incarnation | None) -> Incarnation:
-        # A fork may have happened before its parent was added to a job, and be read from the queue
-        # afterwards.
         jobs = parent.jobs if parent is not None else ()
-        if parent is not None and parent.since:
-            jobs = tuple(job_id for job_id in jobs if parent.member_since(job_id) <= time_ns)
+        moves = parent.moves if parent is not None else None
+        if parent is not None and moves is not None:
+            jobs = _jobs_at(parent, moves, time_ns)
         life = self.living.get(pid)
         if life is not None and self._is_fork_of_scanned(life, time_ns):
             self._restart_from_fork(life, time_ns, jobs)
@@ -183,9 +190,30 @@ class Processes:
             life.parent_inferred = 1 if lost else None
             if jobs:
                 self._inherit(life, parent, jobs, _INFERRED if lost else _INHERITED)
+            if moves is not None:
+                self._follow(life, moves, jobs, time_ns)
             if life.automatic in self.jobs.divided:
                 self.divide(life, parent, time_ns)
         return life
+
+    def _follow(self, life: Incarnation, moves: Moves, jobs: Iterable[int], time_ns: int) -> None:
+        """A fork may be read after its parent has entered jobs or left them: what the child would
+        have done with its parent, it is to do now.
+        """
+        late_leaves = [(life, job_id) for job_id in jobs if job_id not in self.jobs.open]
+        late_entries = [
+            (life, job_id)
+            for job_id in moves.swept
+            if job_id in self.jobs.open
+            and job_id not in jobs
+            and (job_id not in moves.left or time_ns < moves.left[job_id][1])
+        ]
+        if late_leaves or late_entries:
+            # Its children follow it.
+            life.moves = life.moves or Moves()
+            life.moves.swept += tuple(job_id for _, job_id in late_entries)
+            self.late_leaves += late_leaves
+            self.late_entries += late_entries
 
     def _inherit(
         self, life: Incarnation, parent: Incarnation, jobs: Iterable[int], how: int
@@ -528,21 +556,39 @@ class Processes:
 
     # --- jobs
 
-    def add(self, life: Incarnation, job: Job, now_ns: int, how: int = How.ADDED) -> bool:
+    def add(
+        self,
+        life: Incarnation,
+        job: Job,
+        now_ns: int,
+        how: int = How.ADDED,
+        *,
+        tree: bool = False,
+    ) -> bool:
         """Add a living process to a job from now on; False if it is a member already. The children
-        that it has by now are not added.
+        that it has by now are not added; with `tree` the caller adds them, and those whose forks
+        have not been read will be in `late_entries`.
         """
         if how == How.LAUNCHED:
             self.launched[job.id] = job, life
+        if tree:
+            life.moves = life.moves or Moves()
+            life.moves.swept = tuple({*life.moves.swept, job.id})
         return self._enter(life, job.id, now_ns, how)
 
     def remove(self, life: Incarnation, job: Job, now_ns: int) -> bool:
         """Remove a living process from a job from now on; False if it was not a member. The
-        children that it has by now are not removed.
+        children that it has by now are not removed, even if their forks have not been read.
         """
-        if job.id not in life.jobs:
+        return self.leave(life, job.id, now_ns)
+
+    def leave(self, life: Incarnation, job_id: int, now_ns: int) -> bool:
+        """The same by the id of a job, which may be closed."""
+        if job_id not in life.jobs:
             return False
-        self._leave(life, job.id, now_ns)
+        life.moves = life.moves or Moves()
+        life.moves.left[job_id] = life.member_since(job_id), now_ns
+        self._leave(life, job_id, now_ns)
         return True
 
     def change_automatic(
@@ -605,7 +651,8 @@ class Processes:
             return False
         life.jobs = (*life.jobs, job_id)
         if since_ns:
-            life.since = {**(life.since or {}), job_id: since_ns}
+            life.moves = life.moves or Moves()
+            life.moves.since[job_id] = since_ns
         self._count(life, job_id, 1, time_ns=0)
         if how == _INHERITED and since_ns == 0 and life.inherited_job_id is None:
             life.inherited_job_id = job_id
@@ -661,6 +708,8 @@ class Processes:
         end_ns = max(time_ns, life.start_ns)
         life.elapsed_ns = end_ns - life.start_ns
         life.end_clock = self.clocks.at(end_ns)
+        if life.moves is not None and _moved_after(life.moves, end_ns):
+            self.changes.over.append((life.id, end_ns))
 
     @staticmethod
     def _decide_status(life: Incarnation) -> None:
@@ -703,6 +752,23 @@ class Processes:
 
 def _end_ns(life: Incarnation) -> int:
     return life.start_ns + (life.elapsed_ns or 0)
+
+
+def _jobs_at(parent: Incarnation, moves: Moves, time_ns: int) -> tuple[int, ...]:
+    """The jobs that a process was in at a moment: it may have entered or left some since."""
+    jobs = [job_id for job_id in parent.jobs if moves.since.get(job_id, 0) <= time_ns]
+    for job_id, (since_ns, until_ns) in moves.left.items():
+        if since_ns <= time_ns < until_ns and job_id not in jobs:
+            jobs.append(job_id)
+    return tuple(jobs)
+
+
+def _moved_after(moves: Moves, end_ns: int) -> bool:
+    """Whether a process entered or left a job at its end or later: that was before the end was
+    read.
+    """
+    left = (until_ns for _, until_ns in moves.left.values())
+    return any(time_ns >= end_ns for time_ns in (*moves.since.values(), *left))
 
 
 def _is_of_another(life: Incarnation, event: Event) -> bool:

@@ -86,6 +86,11 @@ _END_MEMBERSHIP = (
 )
 
 
+# What a process did after its end, it did not do.
+_NEVER_ENTERED = "delete from membership where process_id = ? and since_ns >= ?"
+_NEVER_LEFT = "update membership set until_ns = null where process_id = ? and until_ns >= ?"
+
+
 def process_row(life: Incarnation) -> ProcessRow:
     """An incarnation in its current state, in the column order of the statements above. The first
     columns are the command's name and the program's path, since their ids are not known yet.
@@ -148,6 +153,7 @@ class Batch:
     entered: list[tuple[int, int, int, None, int]] = field(default_factory=list)
     dropped: list[tuple[int, int]] = field(default_factory=list)
     left: list[tuple[int, int, int]] = field(default_factory=list)
+    over: list[tuple[int, int]] = field(default_factory=list)
     usage: list[tuple[int | None, ...]] = field(default_factory=list)
     programs: list[ProgramRow] = field(default_factory=list)
     readings: list[Reading] = field(default_factory=list)
@@ -181,6 +187,7 @@ class Batch:
         )
         self.dropped.extend(changes.dropped)
         self.left.extend(changes.left)
+        self.over.extend(changes.over)
         self.usage.extend(changes.usage)
         self.programs.extend(changes.programs.values())
         self.readings.extend(changes.readings)
@@ -210,6 +217,7 @@ class Batch:
             + len(self.entered)
             + len(self.dropped)
             + len(self.left)
+            + len(self.over)
             + len(self.usage)
         )
 
@@ -265,6 +273,8 @@ def write(
                 for until_ns, job_id, process_id in batch.left
             ],
         )
+        connection.executemany(_NEVER_ENTERED, batch.over)
+        connection.executemany(_NEVER_LEFT, batch.over)
         intervals.write(connection, batch.readings)
         _write_programs(connection, batch.programs, texts)
         connection.executemany(

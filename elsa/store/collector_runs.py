@@ -15,7 +15,7 @@ from elsa import __version__
 from elsa.decode.cgroups import GroupCounters
 from elsa.decode.comm import unescape_path
 from elsa.state.codes import How, Origin
-from elsa.state.incarnation import Incarnation
+from elsa.state.incarnation import Incarnation, Moves
 from elsa.state.job_kinds import KINDS
 from elsa.state.jobs import Job, Jobs
 from elsa.state.process_table import Processes
@@ -162,9 +162,10 @@ def _restore_memberships(
         (life.id,),
     ).fetchall()
     life.jobs = tuple(dict.fromkeys(job_id for job_id, *_ in memberships if job_id in jobs.open))
-    life.since = {
+    since = {
         job_id: since_ns for job_id, since_ns, _ in memberships if since_ns and job_id in life.jobs
-    } or None
+    }
+    life.moves = Moves(since) if since else None
     life.automatic = next((id_ for id_ in life.jobs if jobs.open[id_].automatic), None)
     processes.launched |= {
         job_id: (jobs.open[job_id], life)

@@ -35,6 +35,7 @@ class Bench:
             _connector=SimpleNamespace(fill=lambda: fill),
             _taskstats=SimpleNamespace(fill=lambda: 0.0),
             _reader=SimpleNamespace(drain=self.take_in),
+            _requests=SimpleNamespace(follow=lambda: None),
             batcher=SimpleNamespace(writer=self.writer, tick=lambda _now_ns: None),
             _syncs=[],
             _gathering=False,

@@ -16,10 +16,12 @@ from elsa.control.server import Peer
 from elsa.errors import ElsaError, PrivilegeError, RetryError, UsageError
 from elsa.host import proc_scan
 from elsa.jobd.requests import OWNERS_OF_A_PROCESS, OWNERS_OF_JOBS, RequestHandler
+from elsa.kernel import clocks
 from elsa.state.codes import How, Origin
 from elsa.state.incarnation import ProcSnapshot
 from elsa.state.jobs import Jobs
 from elsa.state.process_table import Processes
+from tests.support.events import exited, fork
 
 ROOT, ANN, BOB = (Peer(1, uid, uid, frozenset(), manages=uid == 0) for uid in (0, 1000, 1001))
 MINE, CHILD, ROOTS = 100, 101, 1
@@ -305,6 +307,24 @@ def test_a_tree_is_added_as_far_as_it_is_the_asker_s(ask: Asked) -> None:
     assert ask(ANN, "add", job=job, pids=[MINE], tree=True)["added"] == [MINE]
     assert ask(ROOT, "add", job=job, pids=[MINE], tree=True)["added"] == [CHILD]
     assert ask(ANN, "of", pid=CHILD)["jobs"][0]["id"] == job  # it is a member of his job now
+
+
+def test_who_was_not_known_yet_when_a_tree_was_added_or_a_job_closed_follows(ask: Asked) -> None:
+    opened, closed = (ask(ANN, "create", name=name)["job"]["id"] for name in ("tree", "closed"))
+    ask(ANN, "add", job=closed, pids=[MINE])
+    forked_ns = clocks.monotonic_ns()
+    ask(ANN, "add", job=opened, pids=[MINE], tree=True)
+    ask(ANN, "close", job=closed)
+    ask.processes.apply([fork(forked_ns, MINE, 102), fork(forked_ns, MINE, 103)])
+    ask.processes.apply([exited(forked_ns, 103)])
+    life = ask.processes.living[102]
+    assert life.jobs == (closed,)
+    ask.service.follow()
+    assert life.jobs == (opened,)
+    assert life.member_since(opened) > forked_ns
+    (left,) = (row for row in ask.processes.changes.left if row[1:] == (closed, life.id))
+    assert left[0] > forked_ns
+    assert ask.processes.jobs.open[opened].living == 2
 
 
 def test_the_counts_of_the_host_are_shown_to_managers(ask: Asked) -> None:

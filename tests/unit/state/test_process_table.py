@@ -535,6 +535,72 @@ def test_a_fork_before_the_add_that_arrives_after_it_is_not_in_the_job(
     assert [life.pid for life in processes.members(job)] == [100, 102]
 
 
+def test_a_fork_before_the_remove_that_arrives_after_it_is_in_the_job(
+    processes: Processes,
+) -> None:
+    job = new_job(processes)
+    processes.add(processes.living[100], job, 3 * SECOND)
+    processes.remove(processes.living[100], job, 5 * SECOND)
+    processes.add(processes.living[100], job, 7 * SECOND)
+    for pid, time_ns in ((101, 3 * SECOND - 1), (102, 3 * SECOND), (103, 5 * SECOND - 1)):
+        processes.apply([fork(time_ns, 100, pid)])
+    processes.apply([fork(5 * SECOND, 100, 104), fork(7 * SECOND, 100, 105)])
+    assert [life.pid for life in processes.members(job)] == [100, 102, 103, 105]
+    assert (processes.late_entries, processes.late_leaves) == ([], [])
+
+
+def test_a_fork_before_the_close_that_arrives_after_it_was_in_the_job_and_is_to_leave(
+    processes: Processes,
+) -> None:
+    job = new_job(processes)
+    processes.add(processes.living[100], job, 3 * SECOND)
+    processes.remove(processes.living[100], job, 5 * SECOND)
+    processes.jobs.close(job, 5 * SECOND, "request")
+    processes.apply([fork(4 * SECOND, 100, 101), fork(5 * SECOND, 100, 102)])
+    processes.apply([fork(6 * SECOND, 101, 103)])
+    late = [processes.living[pid] for pid in (101, 103)]
+    assert processes.late_leaves == [(life, job.id) for life in late]
+    for life in late:
+        assert processes.leave(life, job.id, 7 * SECOND)
+    processes.apply([fork(8 * SECOND, 101, 104)])
+    ids = [(job.id, life.id, 0, None, How.INHERITED) for life in late]
+    assert memberships(processes.changes)[1:] == ids
+    assert processes.changes.left[1:] == [(7 * SECOND, job.id, life.id) for life in late]
+
+
+def test_forks_before_a_tree_was_added_that_arrive_after_it_are_to_enter_with_their_descendants(
+    processes: Processes,
+) -> None:
+    job = new_job(processes)
+    parent = processes.living[100]
+    processes.add(parent, job, 4 * SECOND, tree=True)
+    processes.apply([fork(2 * SECOND, 100, 101), fork(3 * SECOND, 101, 102)])
+    processes.apply([fork(5 * SECOND, 101, 103), fork(5 * SECOND, 100, 104)])
+    assert [(life.pid, job_id) for life, job_id in processes.late_entries] == [
+        (101, job.id),
+        (102, job.id),
+        (103, job.id),
+    ]
+    processes.late_entries.clear()
+    processes.remove(parent, job, 6 * SECOND)
+    processes.apply([fork(6 * SECOND, 100, 105)])
+    assert processes.late_entries == []
+
+
+def test_a_process_whose_end_is_read_after_a_change_of_its_jobs_did_not_change_them(
+    processes: Processes,
+) -> None:
+    job = new_job(processes)
+    processes.apply([fork(1 * SECOND, 100, 101), fork(1 * SECOND, 100, 102)])
+    for pid in (100, 101):
+        processes.add(processes.living[pid], job, 3 * SECOND)
+    processes.remove(processes.living[101], job, 5 * SECOND)
+    ids = [processes.living[pid].id for pid in (100, 101)]
+    processes.apply([exited(2 * SECOND, 100), exited(4 * SECOND, 101), exited(4 * SECOND, 102)])
+    assert processes.changes.over == list(zip(ids, (2 * SECOND, 4 * SECOND), strict=True))
+    assert job.living == 0
+
+
 def test_adding_twice_changes_nothing(processes: Processes) -> None:
     job = new_job(processes)
     assert processes.add(processes.living[100], job, 3 * SECOND)

@@ -482,6 +482,28 @@ def test_a_stop_gives_up_after_its_patience_and_says_so(
     assert begun.execute("select count(*) from process").fetchone() == (0,)
 
 
+def test_what_a_process_did_after_its_end_it_did_not_do(begun: sqlite3.Connection) -> None:
+    jobs = Jobs()
+    processes = Processes(jobs)
+    job, other = jobs.create("build", 0, 0), jobs.create("test", 0, 0)
+    processes.apply([fork(1000, INIT, 50), fork(1000, INIT, 51)])
+    for pid in (50, 51):
+        processes.add(processes.living[pid], job, 2000)
+        processes.remove(processes.living[pid], job, 4000)
+        processes.add(processes.living[pid], other, 4000)
+    batch = Batch(jobs=[job, other], clocks=[Clock(0, 0, 0, 0)])
+    batch.take(processes.take_changes())
+    store(begun, batch)
+    processes.apply([exited(3000, 50), exited(5000, 51)])
+    batch = Batch()
+    batch.take(processes.take_changes())
+    store(begun, batch)
+    assert begun.execute(
+        "select pid, job_id, since_ns, until_ns from membership"
+        " join process on process.id = process_id order by pid, job_id"
+    ).fetchall() == [(50, 1, 2000, None), (51, 1, 2000, 4000), (51, 2, 4000, None)]
+
+
 def test_a_job_is_stored_with_the_job_object_of_the_state() -> None:
     batch = Batch(jobs=[Job(1, "a", 0, 0)])
     assert len(batch) == 0
