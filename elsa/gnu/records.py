@@ -239,7 +239,7 @@ def _reread(file: _Readable, chunks: list[tuple[int, int, int | None]]) -> Itera
 
 def _conditions(pick: Pick) -> list[str]:
     """SQL conditions on the records themselves; only integers, so nothing has to be bound."""
-    where = pick.window.where("a.ended * 1000000000")
+    where = pick.window.where("a.ended_s * 1000000000")
     return [f"a.uid in ({_listed(pick.uids)})", *where] if pick.uids else where
 
 

@@ -163,9 +163,8 @@ class Duplicates:
         """
         if other.since is None or (not other.latest_id and id_ == _FOREVER):
             return
-        sql = (
-            "select 1 from acct where id > ? and id < ? and acct_file_id = ? and ended >= ? limit 1"
-        )
+        sql = """select 1 from acct
+            where id > ? and id < ? and acct_file_id = ? and ended_s >= ? limit 1"""
         between = (other.latest_id, id_, other.id, other.since)
         other.contradicted |= self._connection.execute(sql, between).fetchone() is not None
         other.since = None

@@ -121,7 +121,7 @@ def second_before(connection: sqlite3.Connection, known: StoredFile) -> int | No
     the last record that was read of the host: rotated files are read oldest first.
     """
     row = connection.execute(
-        """select acct_file_id, ended, (select host_id from acct_file where id = acct_file_id),
+        """select acct_file_id, ended_s, (select host_id from acct_file where id = acct_file_id),
                   (select host_id from acct_file where id = ?)
            from acct order by id desc limit 1""",
         (known.id,),

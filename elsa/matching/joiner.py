@@ -33,7 +33,7 @@ from elsa.store import boot_ends, boots, process_lookup
 from elsa.store.database import insert_columns, transaction
 from elsa.store.plain_sums import BOTH, ONLY_ACCT, KnownBy, Plain
 from elsa.store.process_lookup import SLOT_S
-from elsa.units import HOUR_NS, SECOND_NS
+from elsa.units import SECOND_NS
 
 # While a file is being read, pairs that need a larger table wait until all of it is there.
 QUICK_CELLS = 10_000
@@ -49,8 +49,8 @@ NEVER_NS = 2**62
 
 _known_by = cache(KnownBy)  # one for all records of a boot
 
-_RECORD = f"""acct.id, cast(etime as integer), btime - iif(ended < btime, {WRAP}, 0), late_s, ended,
-    exitcode, pid, ppid, acct.uid, comm_id"""
+_RECORD = f"""acct.id, cast(etime as integer), btime - iif(ended_s < btime, {WRAP}, 0), late_s,
+    ended_s, exitcode, pid, ppid, acct.uid, comm_id"""
 """The columns of Records."""
 
 # The fields of a Candidate, except the offsets, and the clock where a boot has one clock only. An
@@ -79,7 +79,7 @@ _END_CLOCK = ", coalesce(process.end_clock_id, process.clock_id)"
 # Processes whose end was not received but is in their record. SQLite is told the index: without it,
 # it would read every process of the boot.
 _ENDS_IN_RECORDS = """
-    select process.id, start_ns, etime, exitcode, ended, late_s
+    select process.id, start_ns, etime, exitcode, acct.ended_s, late_s
     from process indexed by {index} join acct on acct.process_id = process.id
     where ({which}) and boot_id = ?"""
 # The record has the status of the leader, which may not be that of a process with several threads.
@@ -643,7 +643,7 @@ class Joiner:
             "elapsed_ns": elapsed,
             "end_clock_id": [clock.id] * number,
             "exit_status": records.exitcodes,
-            "ended_hour": [end // HOUR_NS for end in ends],
+            "ended_s": [end // SECOND_NS for end in ends],
             "origin": [int(Origin.ACCT)] * number,
             "end_source": [int(End.ACCT)] * number,
         }

@@ -52,7 +52,7 @@ _GROUPS = (
 # How many jobs are compared with their control groups if no limit was given.
 _MOST_GROUPS = 20
 _BEFORE_FIRST_START = Condition("u.before_first_start = 1")
-_SELF_NS = "u.ended * 1000000000"
+_SELF_NS = "u.ended_s * 1000000000"
 
 
 class ClassSums(NamedTuple):

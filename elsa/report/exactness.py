@@ -44,7 +44,7 @@ _CPU = {"user_s", "system_s", "cpu_s", "total_cpu_s", "run_ns", "cpu_hours", "sb
 def inferred_ends(connection: sqlite3.Connection, window: Window) -> list[str]:
     """A note on processes whose end is known only from a record with a cut elapsed time."""
     inferred = "u.late_s is not null and coalesce(p.end_source, 3) = 3"
-    where = " and ".join([inferred, *window.where("u.ended * 1000000000")])
+    where = " and ".join([inferred, *window.where("u.ended_s * 1000000000")])
     (number,) = connection.execute(
         "select count(*) from acct as u left join process as p on p.id = u.process_id where"
         f" {where}"

@@ -123,7 +123,7 @@ def since(connection: sqlite3.Connection, since_ns: int, now_ns: int) -> list[Lo
         left join acct_file as f on f.id = l.acct_file_id
         where coalesce(g.ended_ns, f.read_at_ns, g.started_ns) > :since_ns and not exists (
             select 1 from acct as r where r.acct_file_id = l.acct_file_id
-            and r.position >= l.to_position and r.ended < :since_ns / 1000000000)
+            and r.position >= l.to_position and r.ended_s < :since_ns / 1000000000)
         group by 1 order by 3"""
     counts = [LossCount(*row) for row in connection.execute(text, {"since_ns": since_ns})]
     silent = still_open(connection, Window(), now_ns)

@@ -231,7 +231,7 @@ def _health(connection: sqlite3.Connection, now_ns: int) -> Iterator[Family]:
         "seconds",
     )
     (newest,) = connection.execute(
-        "select ended from acct order by id desc limit 1"
+        "select ended_s from acct order by id desc limit 1"
     ).fetchone() or (None,)
     yield _gauge(
         "elsa_last_record_timestamp_seconds",

@@ -7,7 +7,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import NamedTuple
 
-from elsa.units import HOUR_NS
+from elsa.units import HOUR_NS, SECOND_NS
 
 # A slew moves both clocks alike. A smaller difference comes from the time between reading the first
 # clock and reading the second.
@@ -23,6 +23,10 @@ class Clock(NamedTuple):
     since_ns: int
     offset_ns: int
     boottime_offset_ns: int
+
+    def second(self, time_ns: int) -> int:
+        """The second since 1970, in real time, of a monotonic time."""
+        return (time_ns + self.offset_ns) // SECOND_NS
 
     def hour(self, time_ns: int) -> int:
         """The hour since 1970, in real time, of a monotonic time."""

@@ -19,7 +19,7 @@ from elsa.store.string_ids import StringIds
 ProcessRow = tuple[Any, ...]
 """Text, text and numbers: in the order of the statements below."""
 
-# ended_hour comes last, since only inserts set it: on updates a trigger does.
+# ended_s comes last, since only inserts set it: on updates a trigger does.
 _PROCESS = (
     "comm_id",
     "exe_id",
@@ -39,7 +39,7 @@ _PROCESS = (
     "pid",
     "id",
 )
-_INSERT_PROCESS = f"insert into process ({', '.join(_PROCESS)}, ended_hour, boot_id)"
+_INSERT_PROCESS = f"insert into process ({', '.join(_PROCESS)}, ended_s, boot_id)"
 _UPDATE_PROCESS = (
     f"update process set {', '.join(f'{name} = ?' for name in _PROCESS[:-2])} where pid = ? and"
     " id = ?"
@@ -114,7 +114,7 @@ def process_row(life: Incarnation) -> ProcessRow:
         life.start_clock_id,
         life.pid,
         life.id,
-        None if clock is None else clock.hour(life.start_ns + (life.elapsed_ns or 0)),
+        None if clock is None else clock.second(life.start_ns + (life.elapsed_ns or 0)),
     )
 
 

@@ -2,29 +2,29 @@
 hour stale, by deleting its row in rollup_hour.
 
 They are part of the warehouse, so that code that writes to it need not care for rollups. The same
-triggers store the hour in which a process ended or left a job; reports on a window use these
-columns to find its processes.
+triggers store when a process ended and the hour in which one left a job; reports on a window use
+these columns to find its processes.
 """
 
 from __future__ import annotations
 
-from elsa.units import HOUR_NS
+from elsa.units import HOUR_NS, SECOND_NS
 
 
-def _ended_hour(start_ns: str, elapsed_ns: str, end_clock_id: str, clock_id: str) -> str:
-    """SQL for the hour (since 1970, real time) in which a process ended, from its columns; null if
-    it still runs.
+def _ended_s(start_ns: str, elapsed_ns: str, end_clock_id: str, clock_id: str) -> str:
+    """SQL for the second (since 1970, real time) in which a process ended, from its columns; null
+    if it still runs.
     """
     at_ns = f"{start_ns} + {elapsed_ns} + c.offset_ns"
     # round down, also before 1970
-    hour = f"({at_ns} - case when {at_ns} < 0 then {HOUR_NS - 1} else 0 end) / {HOUR_NS}"
-    return f"(select {hour} from clock as c where c.id = coalesce({end_clock_id}, {clock_id}))"
+    second = f"({at_ns} - case when {at_ns} < 0 then {SECOND_NS - 1} else 0 end) / {SECOND_NS}"
+    return f"(select {second} from clock as c where c.id = coalesce({end_clock_id}, {clock_id}))"
 
 
-_NEW_ENDED_HOUR = _ended_hour("new.start_ns", "new.elapsed_ns", "new.end_clock_id", "new.clock_id")
+_NEW_ENDED_S = _ended_s("new.start_ns", "new.elapsed_ns", "new.end_clock_id", "new.clock_id")
 _SET_ENDED = f"""
     update process
-    set ended_hour = {_NEW_ENDED_HOUR}
+    set ended_s = {_NEW_ENDED_S}
     where id = new.id;"""
 # By the clock at the start of the process, as everywhere.
 _SET_LEFT = f"""
@@ -107,10 +107,10 @@ _HAS_ENDED = "(select p.ended_hour from process as p where p.id = {}) is not nul
 _HOUR_OF_READING = "(select r.hour from usage_reading as r where r.id = {}.reading_id)"
 _MAKE_OLD_HOUR_STALE = "delete from rollup_hour where hour = old.{};"
 _TRIGGERS = {
-    # A process may be inserted after its memberships. Code that inserts many sets ended_hour.
+    # A process may be inserted after its memberships. Code that inserts many sets ended_s.
     "process_inserted": (
         f"""after insert on process
-        when (new.elapsed_ns is not null and (new.ended_hour is null or new.ended_hour <= {_LAST}))
+        when (new.elapsed_ns is not null and (new.ended_s is null or new.ended_hour <= {_LAST}))
             or exists (select 1 from membership as m where m.process_id = new.id)
         begin {_SET_ENDED} {_SET_LEFT_OF_PROCESS} {_make_stale("new.id")} end"""
     ),

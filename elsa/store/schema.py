@@ -44,6 +44,17 @@ def _id() -> Column[int]:
     return Column("id", Big, primary_key=True, autoincrement=False)
 
 
+def _hour_of(second: str) -> Column[int]:
+    """The hour of a second, both since 1970, rounded down."""
+    hour = f"({second} - case when {second} < 0 then 3599 else 0 end) / 3600"
+    return Column("ended_hour", Integer, Computed(hour, persisted=False))
+
+
+def _text_of(second: str) -> Column[str]:
+    """The second of an end as views show it, so that an index serves who orders by it."""
+    return Column("ended_at", Text, Computed(f"datetime({second}, 'unixepoch')", persisted=False))
+
+
 def _table(name: str, *items: SchemaItem, rowid: bool = True) -> Table:
     return Table(name, metadata, *items, sqlite_strict=True, sqlite_with_rowid=rowid)
 
@@ -144,12 +155,11 @@ process = _table(
     Column("uid", Big),  # real uid as last known from events and /proc
     # as last seen while it ran; the acct record is more exact
     Column("comm_id", Big, ForeignKey("comm.id")),
-    Column(
-        "ended_hour",
-        Integer,
-        # hours since 1970 (real time) in which it ended; kept by triggers
-        # (elsa/store/rollup_triggers.py)
-    ),
+    # the second since 1970 (real time) in which it ended; kept by triggers
+    # (elsa/store/rollup_triggers.py)
+    Column("ended_s", Big),
+    _hour_of("ended_s"),
+    _text_of("ended_s"),
     # a job that it inherited from its parent and was in from its start to its end, if there is one:
     # of several the automatic one, or else the first; all other memberships are rows of table
     # membership
@@ -158,6 +168,9 @@ process = _table(
     # known
     Column("exe_id", Big, ForeignKey("long_text.id")),
     Index("process_ended", "ended_hour"),  # finds the processes of a window
+    # Those of a time as people write it, and the last ones: without it, SQLite makes the columns of
+    # a million rows to find ten.
+    Index("process_ended_at", "ended_at"),
     Index(
         "process_orphan", "boot_id", "parent_pid", sqlite_where=text("parent_pid is not null")
     ),  # a record may still show their parent
@@ -436,6 +449,7 @@ acct_file = _table(
 # A second in 2106 stands for a second before 1970: btime has no sign (elsa/decode/acct.py).
 _SUMMED_UP = "btime + cast(etime / 100 as integer) + coalesce(late_s, 0)"
 _ENDED = f"{_SUMMED_UP} - case when {_SUMMED_UP} >= {YEAR_2106} then {WRAP} else 0 end"
+_UNJOINED = text("process_id is null and join_outcome <> 3")
 
 acct = _table(
     "acct",  # one row per acct v3 record, raw (struct acct_v3, include/uapi/linux/acct.h)
@@ -466,18 +480,14 @@ acct = _table(
     # NULL if the record itself shows the second of the end. Else etime was cut to 24 bits, and the
     # end was at least this many seconds later, inferred from the position in the file.
     Column("late_s", Integer),
-    Column("ended", Big, Computed(_ENDED, persisted=False)),  # the second of the end, since 1970
-    Column(
-        "ended_hour",
-        Integer,
-        Computed("(ended - case when ended < 0 then 3599 else 0 end) / 3600", persisted=False),
-    ),
+    Column("ended_s", Big, Computed(_ENDED, persisted=False)),  # the second of the end, since 1970
+    _hour_of("ended_s"),
+    _text_of("ended_s"),
     Index("acct_process", "process_id", unique=True, sqlite_where=text("process_id is not null")),
     Index("acct_pending", "pid", sqlite_where=text("join_outcome = 0")),
     # Finds the records of a window that are not joined to a process.
-    Index(
-        "acct_unjoined", "ended_hour", sqlite_where=text("process_id is null and join_outcome <> 3")
-    ),
+    Index("acct_unjoined", "ended_hour", sqlite_where=_UNJOINED),
+    Index("acct_unjoined_at", "ended_at", sqlite_where=_UNJOINED),
     Index("acct_late", "id", sqlite_where=text("late_s is not null")),  # the audit counts them
     Index("acct_self", "id", sqlite_where=text("join_outcome = 3")),  # the audit counts them apart
 )

@@ -87,7 +87,10 @@ create table process (
     leader_status integer,
     uid integer,
     comm_id integer,
-    ended_hour integer,
+    ended_s integer,
+    ended_hour integer generated always as ((ended_s - case when ended_s < 0 then 3599 else 0 end) /
+        3600) virtual,
+    ended_at text generated always as (datetime(ended_s, 'unixepoch')) virtual,
     inherited_job_id integer,
     exe_id integer,
     primary key (id),
@@ -100,6 +103,8 @@ create table process (
 ) strict;
 
 create index process_ended on process (ended_hour);
+
+create index process_ended_at on process (ended_at);
 
 create index process_inexact on process (id) where end_source = 2 or end_source >= 4;
 
@@ -415,11 +420,12 @@ create table acct (
     swaps integer not null,
     comm_id integer not null,
     late_s integer,
-    ended integer generated always as (btime + cast(etime / 100 as integer) + coalesce(late_s, 0) -
-        case when btime + cast(etime / 100 as integer) + coalesce(late_s, 0) >= 4291747200 then
+    ended_s integer generated always as (btime + cast(etime / 100 as integer) + coalesce(late_s, 0)
+        - case when btime + cast(etime / 100 as integer) + coalesce(late_s, 0) >= 4291747200 then
         4294967296 else 0 end) virtual,
-    ended_hour integer generated always as ((ended - case when ended < 0 then 3599 else 0 end) /
+    ended_hour integer generated always as ((ended_s - case when ended_s < 0 then 3599 else 0 end) /
         3600) virtual,
+    ended_at text generated always as (datetime(ended_s, 'unixepoch')) virtual,
     primary key (id),
     foreign key(acct_file_id) references acct_file (id),
     foreign key(comm_id) references comm (id)
@@ -434,6 +440,8 @@ create unique index acct_process on acct (process_id) where process_id is not nu
 create index acct_self on acct (id) where join_outcome = 3;
 
 create index acct_unjoined on acct (ended_hour) where process_id is null and join_outcome <> 3;
+
+create index acct_unjoined_at on acct (ended_at) where process_id is null and join_outcome <> 3;
 
 create table rollup_hour (
     hour integer not null,

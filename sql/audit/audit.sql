@@ -13,8 +13,8 @@ with summed as (
         'self' as class,
         0 as processes,
         count(*) as records,
-        min(a.ended * 1000000000) as first_ns,
-        max(a.ended * 1000000000) as last_ns
+        min(a.ended_s * 1000000000) as first_ns,
+        max(a.ended_s * 1000000000) as last_ns
     from acct as a
     where a.join_outcome = 3
 )

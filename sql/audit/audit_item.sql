@@ -13,6 +13,6 @@ select
     cast(null as integer) as process_id,
     a.id as acct_id,
     'self' as class,
-    a.ended * 1000000000 as ended_ns
+    a.ended_s * 1000000000 as ended_ns
 from acct as a
 where a.join_outcome = 3

@@ -9,8 +9,8 @@ with unjoined as (
     select
         f.host_id,
         a.pid,
-        (min(a.ended) - 2) * 1000000000 as first_ns,
-        (max(a.ended) + 2) * 1000000000 as last_ns
+        (min(a.ended_s) - 2) * 1000000000 as first_ns,
+        (max(a.ended_s) + 2) * 1000000000 as last_ns
     from acct as a
     join acct_file as f
         on f.id = a.acct_file_id

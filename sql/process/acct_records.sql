@@ -32,9 +32,9 @@ select
     a.ppid,
     a.btime,
     datetime(
-        a.btime - case when a.ended < a.btime then 4294967296 else 0 end, 'unixepoch'
+        a.btime - case when a.ended_s < a.btime then 4294967296 else 0 end, 'unixepoch'
     ) as started_at,
-    datetime(a.ended, 'unixepoch') as ended_at,
+    a.ended_at,
     case when a.late_s is not null then 1 end as ended_inferred,
     a.etime as etime_ticks,
     a.utime as utime_ticks,

@@ -36,6 +36,7 @@ with life as (
             else born.offset_ns
         end as ended_ns,
         p.ended_hour,
+        p.ended_at,
         p.elapsed_ns,
         cast(a.etime as integer) as etime_ticks,
         a.utime as utime_ticks,
@@ -222,7 +223,7 @@ select
     life.ended_ns,
     life.ended_hour,
     datetime(life.started_ns / 1000000000, 'unixepoch') as started_at,
-    datetime(life.ended_ns / 1000000000, 'unixepoch') as ended_at,
+    life.ended_at,
     life.elapsed_ns,
     life.elapsed_ns / 1e9 as elapsed_s,
     life.etime_ticks,

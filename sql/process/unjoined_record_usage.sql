@@ -1,6 +1,6 @@
 -- Grain: one row per counted accounting record that is joined to no incarnation (pending or
 -- ambiguous), in the columns of a process. Its times are known to the second: the end is
--- acct.ended, and the kernel computed btime back from there. Each column has the affinity that it
+-- acct.ended_s, and the kernel computed btime back from there. Each column has the affinity that it
 -- has in incarnation_usage, through a cast or the sign +: only then does SQLite read the two in one
 -- scan each for a query on process_usage, with its order and limit.
 select
@@ -22,13 +22,13 @@ select
     a.tty,
     cast(null as integer) as start_ns,
     null as end_ns,
-    (a.btime - case when a.ended < a.btime then 4294967296 else 0 end) * 1000000000 as started_ns,
-    a.ended * 1000000000 as ended_ns,
+    (a.btime - case when a.ended_s < a.btime then 4294967296 else 0 end) * 1000000000 as started_ns,
+    a.ended_s * 1000000000 as ended_ns,
     a.ended_hour,
     datetime(
-        a.btime - case when a.ended < a.btime then 4294967296 else 0 end, 'unixepoch'
+        a.btime - case when a.ended_s < a.btime then 4294967296 else 0 end, 'unixepoch'
     ) as started_at,
-    datetime(a.ended, 'unixepoch') as ended_at,
+    a.ended_at,
     cast(a.etime * 10000000 as integer) as elapsed_ns,
     a.etime / 100.0 as elapsed_s,
     cast(a.etime as integer) as etime_ticks,

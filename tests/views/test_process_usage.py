@@ -391,3 +391,24 @@ def test_the_last_processes_are_found_without_computing_every_row(warehouse: War
     plan = warehouse.plan("select * from process_usage order by ended_ns desc limit 10")
     assert plan.startswith("MERGE (UNION ALL)")  # each of the two views is read with the limit
     assert "CO-ROUTINE" not in plan
+
+
+def test_the_last_ten_by_their_end_and_a_day_by_it_are_found_by_indexes(
+    warehouse: Warehouse,
+) -> None:
+    last = warehouse.plan("select * from process_usage order by ended_at desc limit 10")
+    assert "SCAN p USING INDEX process_ended_at" in last
+    assert "SCAN a USING INDEX acct_unjoined_at" in last
+    assert "ORDER BY" not in last  # nothing is sorted
+    day = warehouse.plan(
+        "select sum(cpu_s) from process_usage"
+        " where ended_at >= '2026-01-02' and ended_at < '2026-01-03'"
+    )
+    assert "SEARCH p USING INDEX process_ended_at" in day
+    assert "SEARCH a USING INDEX acct_unjoined_at" in day
+
+
+def test_an_end_before_1970_is_in_its_own_second_and_hour(warehouse: Warehouse) -> None:
+    warehouse.process(1, start=-REAL_S - 3, seconds=2.5)
+    row = warehouse.row("select ended_at, ended_hour from process_usage")
+    assert row == {"ended_at": "1969-12-31 23:59:59", "ended_hour": -1}

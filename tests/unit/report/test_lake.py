@@ -114,7 +114,7 @@ def test_a_rerun_replaces_the_files_of_what_changed_and_no_others(
         other = BEGIN_NS // HOUR + 5 * 24
         assert hour // 24 != other // 24
         connection.execute(
-            "update process set ended_hour = ended_hour + 24 where ended_hour / 24 = ?",
+            "update process set ended_s = ended_s + 86400 where ended_hour / 24 = ?",
             (other // 24,),
         )
     export(copy, place)
