@@ -30,15 +30,15 @@ _ANY_USAGE = f"""select exists (
 
 
 def roll_up_days(connection: sqlite3.Connection, before_hour: int) -> None:
-    """Roll up every day before an hour that has hourly sums and no hour that is still to be rolled
-    up.
+    """Roll up every day since 1970, before an hour, that has hourly sums and no hour that is still
+    to be rolled up.
     """
     days = connection.execute(
         """select distinct h.hour / 24 from hour_without_day as h
-           where h.hour / 24 < ?
+           where h.hour between 0 and ? - 1
                and h.hour / 24 not in (select u.hour / 24 from hour_without_rollup as u)
            order by 1 desc""",
-        (before_hour // HOURS_OF_DAY,),
+        (before_hour // HOURS_OF_DAY * HOURS_OF_DAY,),
     ).fetchall()
     for (day,) in days:
         with transaction(connection):

@@ -1,6 +1,6 @@
 -- Grain: one row per hour (since 1970) that is rolled up, in a day that is not (see rollup_day).
 -- It walks through two indexes and searches for the next hour at each step; days that are rolled
--- up are skipped.
+-- up are skipped. Hours before 1970, which a clock that was set back may give, are in no day.
 with recursive ended (hour) as (
     select min(r.hour)
     from rollup_user as r
@@ -12,7 +12,7 @@ with recursive ended (hour) as (
     )
     from ended
     left join rollup_day as d
-        on d.day = ended.hour / 24
+        on d.day * 24 <= ended.hour and d.day = ended.hour / 24
     where ended.hour is not null
 ),
 
@@ -27,7 +27,7 @@ left_job (hour) as (
     )
     from left_job
     left join rollup_day as d
-        on d.day = left_job.hour / 24
+        on d.day * 24 <= left_job.hour and d.day = left_job.hour / 24
     where left_job.hour is not null
 ),
 
@@ -46,5 +46,7 @@ where
     and not exists (
         select 1
         from rollup_day as d
-        where d.day = known.hour / 24
+        where
+            d.day * 24 <= known.hour
+            and d.day = known.hour / 24
     )

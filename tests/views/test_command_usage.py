@@ -116,3 +116,16 @@ def test_process_that_ran_for_a_tick_is_not_sampled_though_less_was_left_at_its_
             "with_usage": 3,
             "sampled": 1,
         }, view
+
+
+def test_what_ended_before_1970_by_its_clock_stays_in_the_sums_when_days_are_rolled_up(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    for number, btime in enumerate([(1 << 32) - 1, (1 << 32) - 30 * 3600, 0, 3600], start=1):
+        warehouse.acct(number, None, btime=btime, etime=0.0, minflt=number)
+    before = warehouse.rows("select * from command_usage")
+    for _ in range(2):
+        rollups.refresh(warehouse.connection, tmp_path / "elsa.db", REAL)
+        assert warehouse.rows("select * from command_usage") == before
+    assert warehouse.rows("select day from rollup_day") == [{"day": 0}]
+    assert (before[0]["records"], before[0]["minflt"]) == (4, 10)
