@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from elsa.measures import COUNTERS, MEASURES
@@ -52,6 +52,10 @@ class Process(NamedTuple):
     uid: int
     in_job: bool
 
+    def is_read(self, at: int) -> bool:
+        """Whether a reading finds it alive."""
+        return self.start < at and (self.end is None or at <= self.end)
+
 
 class Part(NamedTuple):
     """What was used from one moment to the last nanosecond of a span, in real time."""
@@ -77,30 +81,41 @@ def processes(draw: st.DrawFn) -> Process:
     return Process(start, end, used, draw(st.integers(0, 2)), draw(st.booleans()))
 
 
-def parts(process: Process, readings: list[int]) -> Iterator[Part]:
-    """What counts when, by the rules in words."""
-    before, since, was_read = (0, 0), process.start, False
-    alive = [
-        (number, at)
-        for number, at in enumerate(readings)
-        if process.start < at and (process.end is None or at <= process.end)
-    ]
-    for number, at in alive:
-        cpu_us, read = process.used[number]
-        if (cpu_us, read) != before:
+def parts(found: list[Process], readings: list[int]) -> Iterator[tuple[Process, Part]]:
+    """What each process used when, by the rules in words."""
+    intervals = [(process, list(in_intervals(process, readings))) for process in found]
+    # If a reading finds that no process has used anything, nothing is stored of it.
+    known = {part.last + 1 - BOOT for _, own in intervals for part in own}
+    for process, own in intervals:
+        yield from ((process, part) for part in own)
+        if process.end is not None:
+            yield process, remainder(process, process.end, own, known)
+
+
+def in_intervals(process: Process, readings: list[int]) -> Iterator[Part]:
+    """What it used from one reading to the next."""
+    before = (0, 0)
+    for number, at in enumerate(readings):
+        if process.is_read(at) and process.used[number] != before:
+            cpu_us, read = process.used[number]
             first = max(process.start, readings[number - 1] if number else 0)
             yield Part(
                 process.uid, BOOT + first, BOOT + at - 1, cpu_us - before[0], read - before[1]
             )
-            before, since, was_read = (cpu_us, read), at, True
-    if process.end is None:
-        return
-    if was_read:
-        since = alive[-1][1]
-    if process.end - since > HOUR_NS:
-        since = process.end
+            before = (cpu_us, read)
+
+
+def remainder(process: Process, end: int, own: list[Part], known: set[int]) -> Part:
+    """What it used after the last reading that is known, of those that found it alive; in over an
+    hour it counts at the end.
+    """
+    since = max(filter(process.is_read, known)) if own else process.start
+    if end - since > HOUR_NS:
+        since = end
     cpu_us, read = process.used[-1]
-    yield Part(process.uid, BOOT + since, BOOT + process.end, cpu_us - before[0], read - before[1])
+    cpu_us -= sum(part.cpu_us for part in own)
+    read -= sum(part.read_bytes for part in own)
+    return Part(process.uid, BOOT + since, BOOT + end, cpu_us, read)
 
 
 def stored(template: Path, found: list[Process], readings: list[int]) -> sqlite3.Connection:
@@ -124,7 +139,7 @@ def stored(template: Path, found: list[Process], readings: list[int]) -> sqlite3
     for number, at in enumerate(readings):
         values = []
         for id_, process in enumerate(found, start=1):
-            if process.start < at and (process.end is None or at <= process.end):
+            if process.is_read(at):
                 now = process.used[number]
                 used = (now[0] - before[id_][0], now[1] - before[id_][1])
                 by_column = counters(used)
@@ -159,6 +174,10 @@ def whole(connection: sqlite3.Connection, selection: Selection) -> list[int]:
     return [value or 0 for value in row]
 
 
+# It has used nothing new at the second reading, and no other process is read.
+IDLE_AT_SECOND = Process(0, None, [(0, 1)] * 6 + [(1, 1)], uid=0, in_job=False)
+
+
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -169,6 +188,22 @@ def whole(connection: sqlite3.Connection, selection: Selection) -> list[int]:
     length_s=st.sampled_from([length_s for length_s in steps.LENGTHS_S if length_s >= 300]),
     by=st.sampled_from((None, "user", "command", "kind", "job")),
     of_job=st.booleans(),
+)
+@example(
+    found=[IDLE_AT_SECOND._replace(end=SECOND_NS)],
+    readings=[1, SECOND_NS],
+    bounds=[0, SECOND_NS],
+    length_s=300,
+    by=None,
+    of_job=False,
+)
+@example(
+    found=[IDLE_AT_SECOND._replace(end=2_005_025_125)],
+    readings=[1, SECOND_NS],
+    bounds=[0, 2 * SECOND_NS],
+    length_s=300,
+    by=None,
+    of_job=False,
 )
 def test_steps_add_up_to_the_window_and_parts_count_when_they_were_used(
     template: Path,
@@ -194,7 +229,7 @@ def test_steps_add_up_to_the_window_and_parts_count_when_they_were_used(
     assert (starts[0], result.steps[-1].until_ns) == window
     assert starts[1:] == [step.until_ns for step in result.steps[:-1]]
 
-    every = [part for one in found if one.in_job or not of_job for part in parts(one, readings)]
+    every = [part for one, part in parts(found, readings) if one.in_job or not of_job]
     counted = [part for part in every if window[0] <= part.last < window[1]]
     assert sum(part.cpu_us * 1000 for part in counted) == total[0]
     by_whole_hours = length_s >= 3600 and all(start % HOUR_NS == 0 for start in starts)

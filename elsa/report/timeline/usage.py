@@ -137,7 +137,7 @@ def add(sums: Sums, more: Sums) -> None:
 
 def _since(part: Part, readings: list[int]) -> int:
     """When the usage of a part across steps can have started: if the process was read before, not
-    before the last reading, after which it had used nothing new.
+    before the last reading that is stored, by which it had used nothing new.
     """
     assert part.since_ns is not None and part.until_ns is not None  # noqa: S101
     if not part.was_read:
