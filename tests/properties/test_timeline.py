@@ -205,6 +205,18 @@ IDLE_AT_SECOND = Process(0, None, [(0, 1)] * 6 + [(1, 1)], uid=0, in_job=False)
     by=None,
     of_job=False,
 )
+# The reading of an hour's end is of the hour before.
+@example(
+    found=[
+        Process(0, 2 * HOUR_NS, [(0, 1)] * 6 + [(10**6, 1)], uid=0, in_job=False),
+        Process(0, None, [(0, 1)] + [(0, 2)] * 6, uid=0, in_job=False),
+    ],
+    readings=[HOUR_NS // 2, HOUR_NS],
+    bounds=[2 * HOUR_NS, 3 * HOUR_NS],
+    length_s=300,
+    by=None,
+    of_job=False,
+)
 def test_steps_add_up_to_the_window_and_parts_count_when_they_were_used(
     template: Path,
     found: list[Process],

@@ -65,13 +65,14 @@ def silent_ns(laid: list[Period], runs: list[Span], now_ns: int) -> list[int]:
 
 
 def readings_of(connection: sqlite3.Connection, window: Window) -> list[int]:
-    """When all were read, in real time, from the hour before a window to the one after."""
+    """When all were read, in real time, from an hour before a window to the hour after it."""
     hours = hours_of(window)
+    # A reading as an hour begins is of the hour before.
     return [
         at_ns
         for (at_ns,) in connection.execute(
             "select r.until_ns + c.offset_ns from usage_reading as r join clock as c on c.id ="
             " r.clock_id where r.of_all = 1 and r.hour between ? and ? order by 1",
-            (hours[0] - 1, hours[-1] + 1),
+            (hours[0] - 2, hours[-1] + 1),
         )
     ]
