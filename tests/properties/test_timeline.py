@@ -217,6 +217,15 @@ IDLE_AT_SECOND = Process(0, None, [(0, 1)] * 6 + [(1, 1)], uid=0, in_job=False)
     by=None,
     of_job=False,
 )
+# There are no hourly sums of the users of a job.
+@example(
+    found=[Process(0, None, [(2, 0)] * 7, uid=0, in_job=True)],
+    readings=[HOUR_NS],
+    bounds=[0, HOUR_NS // 2],
+    length_s=3600,
+    by="user",
+    of_job=True,
+)
 def test_steps_add_up_to_the_window_and_parts_count_when_they_were_used(
     template: Path,
     found: list[Process],
@@ -244,7 +253,8 @@ def test_steps_add_up_to_the_window_and_parts_count_when_they_were_used(
     every = [part for one, part in parts(found, readings) if one.in_job or not of_job]
     counted = [part for part in every if window[0] <= part.last < window[1]]
     assert sum(part.cpu_us * 1000 for part in counted) == total[0]
-    by_whole_hours = length_s >= 3600 and all(start % HOUR_NS == 0 for start in starts)
+    whole_hours = length_s >= 3600 and all(start % HOUR_NS == 0 for start in starts)
+    by_whole_hours = whole_hours and not (of_job and by in ("user", "command"))
     crossing = not by_whole_hours and any(
         part.since < edge <= part.last for part in every for edge in bounds_ns
     )
