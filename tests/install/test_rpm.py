@@ -37,8 +37,8 @@ def test_the_source_package_gives_a_package_that_works(tmp_path: Path) -> None:
     (package,) = tmp_path.glob("RPMS/noarch/elsa-*.noarch.rpm")
     root = tmp_path / "root"
     root.mkdir()
-    unpack = f"rpm2cpio {package} | cpio --extract --make-directories --quiet"
-    subprocess.run(unpack, shell=True, cwd=root, check=True)  # noqa: S602
+    output("rpm2archive", package)  # comes with rpm, which cpio does not
+    output("tar", "--extract", f"--file={package}.tgz", f"--directory={root}")
     packages.assert_whole(root)
     what_red_hat_has_elsewhere_is_there(root)
     scriptlets_are_shell_and_name_every_unit(package)
