@@ -49,7 +49,8 @@ def over(view: str, **rows: str) -> str:
     """A view over some rows only, for a from clause: each select of `rows` hides the view or table
     of its name, which the view reads.
     """
-    (path,) = (path for path in views() if path.stem == view)
+    files = (folder("sql") / name / f"{view}.sql" for name in _OF_WAREHOUSE)
+    (path,) = filter(Path.is_file, files)
     hidden = ",\n".join(f"{name} as ({select})" for name, select in rows.items())
     return f"(with {hidden} select * from (\n{path.read_text(encoding='utf-8')}))"
 
