@@ -10,11 +10,9 @@ select
     cpu_s
 from process_usage
 where
-    -- by the hour, since there is an index on that
-    ended_hour >= cast(
-        strftime('%s', 'now', 'localtime', 'start of day', 'utc') as integer
-    ) / 3600
+    ended_at >= datetime('now', 'localtime', 'start of day', 'utc')
     and exit_status <> 0
 order by
+    ended_at desc,
     ended_ns desc
 limit 100;

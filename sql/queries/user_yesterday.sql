@@ -12,9 +12,6 @@ select
 from process_usage
 where
     uid = cast(:uid as integer)
-    -- by the hour, since there is an index on that, and then exactly
-    and ended_hour >= strftime('%s', 'now', 'localtime', 'start of day', '-1 day', 'utc') / 3600
-    and ended_hour <= strftime('%s', 'now', 'localtime', 'start of day', 'utc') / 3600
     and ended_at >= datetime('now', 'localtime', 'start of day', '-1 day', 'utc')
     and ended_at < datetime('now', 'localtime', 'start of day', 'utc')
 group by
