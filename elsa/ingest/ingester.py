@@ -44,7 +44,8 @@ from elsa.ingest.resume import StoredFile
 from elsa.kernel import clocks
 from elsa.kernel.acct_file import AcctFile
 from elsa.kernel.procfs import Procfs
-from elsa.matching.joiner import NEVER_NS, Boot, Gap, Joiner, Joins, Records, chosen
+from elsa.matching.gaps import Gap, Gaps
+from elsa.matching.joiner import NEVER_NS, Boot, Joiner, Joins, Records, chosen
 from elsa.progress import Progress, no_progress
 from elsa.state.codes import Join
 from elsa.store import boots, database, locks, string_ids
@@ -528,7 +529,7 @@ class Ingester:
                 collector_running=collector_running and uuid == current,
                 now_at_ns=clocks.realtime_ns(),
                 ended_at_ns=ended_at_ns,
-                gaps=[Gap(*times) for gap_boot_id, *times in gaps if gap_boot_id == boot_id],
+                gaps=Gaps(Gap(*times) for gap_boot_id, *times in gaps if gap_boot_id == boot_id),
             )
             for boot_id, uuid, ended_at_ns, heard_ns in rows
         ]

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, cast
 
 from elsa.decode.acct_times import WRAP
 from elsa.matching import pairing, parentage, record_order
+from elsa.matching.gaps import Gap, Gaps
 from elsa.matching.pairing import (
     ACCT_TICK_NS,
     Candidate,
@@ -172,17 +173,6 @@ class _Made(NamedTuple):
     """As in Records."""
 
 
-class Gap(NamedTuple):
-    """Monotonic times between which processes may have gone unnoticed."""
-
-    from_ns: int
-    heard_ns: int
-    """Since then all events were received again. What had started before and ended by `to_ns`, when
-    /proc had been read, is not known.
-    """
-    to_ns: int
-
-
 class Boot(NamedTuple):
     """A boot as joining needs it."""
 
@@ -196,7 +186,7 @@ class Boot(NamedTuple):
     """No collector runs on it, or a collector has just stored everything: nothing that happened
     before now can still come.
     """
-    gaps: list[Gap]
+    gaps: Gaps
     collector_running: bool = False
     """A collector runs on it and receives every end itself."""
     now_at_ns: int = 0
@@ -298,7 +288,7 @@ class Joiner:
                     clock = Clock(clock_id, 0, 0, 0)
                     boots.add_clock(self._connection, boot_id, clock)
                     clocks.known.append(clock)
-            self._unknown = Boot(boot_id, clocks, None, complete=True, gaps=[])
+            self._unknown = Boot(boot_id, clocks, None, complete=True, gaps=Gaps())
         return self._unknown
 
     # --- pairing
@@ -480,7 +470,7 @@ class Joiner:
         """
         if boot.heard_ns is None:
             return set()
-        after = [Gap(boot.heard_ns, NEVER_NS, NEVER_NS)]
+        after = Gaps([Gap(boot.heard_ns, NEVER_NS, NEVER_NS)])
         return {row[0] for row in rows if self._may_be_unseen(row[5:8], after)}
 
     def _with_unseen(self, boot: Boot, columns: RecordColumns) -> RecordColumns:
@@ -502,7 +492,7 @@ class Joiner:
             by_ns=[between.by_ns for between in known],
         )
 
-    def _may_be_unseen(self, times: tuple[int, int, int], gaps: Sequence[Gap]) -> bool:
+    def _may_be_unseen(self, times: tuple[int, int, int], gaps: Gaps) -> bool:
         """Whether a record's process may have both started and ended within a gap: a process that
         was still alive after the gap was seen then. `times` are its first_ns, last_ns and
         end_second_ns.
@@ -513,16 +503,13 @@ class Joiner:
         first_ns -= clock.offset_ns + slack_ns
         last_ns += slack_ns - clock.offset_ns
         ended_ns = max(first_ns, end_second_ns - clock.offset_ns - slack_ns)
-        return any(
-            gap.from_ns <= last_ns and first_ns <= gap.heard_ns and ended_ns <= gap.to_ns
-            for gap in gaps
-        )
+        return gaps.may_hide(first_ns, last_ns, ended_ns)
 
     def _candidates(
         self, boot: Boot, pids: Sequence[int], begins: Sequence[int], columns: RecordColumns
     ) -> tuple[Boot, list[CandidateRow]]:
         """The incarnations to which records of these pids may belong, if they have no record yet.
-        Also the boot with only the gaps that may concern one of them.
+        Also the boot, without its gaps if none may concern one of them.
         """
         offsets = tuple(sorted(clock.offset_ns for clock in boot.clocks.known))
         # In which seconds of monotonic time a process started, by the second in its record.
@@ -534,7 +521,6 @@ class Joiner:
         slots = {(begin - earlier_s) // SLOT_S for begin in begins}
         slots |= {(begin + later_s) // SLOT_S - more for begin in begins}
         earliest_ns = (min(begins) - earlier_s) * SECOND_NS
-        boot = boot._replace(gaps=[gap for gap in boot.gaps if gap.to_ns >= earliest_ns])
         heard_ns = boot.heard_ns or 0
         values = {
             **{"boot_id": boot.id, "heard_ns": heard_ns, "alive_ns": heard_ns - EXIT_LAG_NS},
@@ -545,8 +531,13 @@ class Joiner:
             clock, rest = "", (boot.clocks.current.id, offsets)
         rows = self._connection.execute(_CANDIDATES.format(clock=clock), values)
         lives = _near([row + rest for row in rows], pids, columns)
+        if boot.gaps:
+            ends = [life[3] for life in lives if life[3] is not None]
+            latest_ns = max([max(columns.last_ns) + MARGIN_NS - offsets[0], *ends])
+            if not boot.gaps.touch(earliest_ns, latest_ns):
+                boot = boot._replace(gaps=Gaps())
         if boot.gaps or len(offsets) > 1:
-            lives = [_checked(boot, Candidate._make(life)) for life in lives]
+            lives = [_checked(boot, life) for life in lives]
         return boot, lives
 
     # --- ends known from records
@@ -682,30 +673,26 @@ def _possible_start(boot: Boot, start_ns: int) -> int:
     """When a process started whose record says the second that begins at `start_ns`: in a gap, or
     after the last event.
     """
-    unheard = [(gap.from_ns, gap.heard_ns) for gap in boot.gaps]
-    if boot.heard_ns is not None:
-        unheard.append((boot.heard_ns, NEVER_NS))
-    possible_starts = [
-        max(from_ns, start_ns)
-        for from_ns, heard_ns in unheard
-        if from_ns < start_ns + SECOND_NS and heard_ns > start_ns
-    ]
-    return min(possible_starts, default=start_ns)
+    until_ns = start_ns + SECOND_NS
+    possible = [boot.gaps.earliest(start_ns, until_ns)]
+    if boot.heard_ns is not None and boot.heard_ns < until_ns:
+        possible.append(max(boot.heard_ns, start_ns))
+    return min((time_ns for time_ns in possible if time_ns is not None), default=start_ns)
 
 
-def _checked(boot: Boot, life: Candidate) -> Candidate:
+def _checked(boot: Boot, life: CandidateRow) -> CandidateRow:
     """A candidate with only what is certain of its end: if events were not received during its
     lifetime, forks and exits of its threads may be missing; near a change of the clock the end's
     real time is not certain.
     """
-    end_ns = life.end_ns
+    _, _, start_ns, end_ns, *_, offsets = life
     if end_ns is None:
         return life
-    if any(gap.from_ns <= end_ns and life.start_ns <= gap.heard_ns for gap in boot.gaps):
-        return life._replace(end_ns=None, code=None, ppid=None)
-    if len(life.offsets) > 1:
-        offsets = (clock.offset_ns for clock in boot.clocks.around(end_ns, EXIT_LAG_NS))
-        return life._replace(offsets=tuple(sorted(offsets)))
+    if boot.gaps.touch(start_ns, end_ns):
+        return Candidate._make(life)._replace(end_ns=None, code=None, ppid=None)
+    if len(offsets) > 1:
+        near = (clock.offset_ns for clock in boot.clocks.around(end_ns, EXIT_LAG_NS))
+        return Candidate._make(life)._replace(offsets=tuple(sorted(near)))
     return life
 
 

@@ -15,7 +15,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from elsa.matching.joiner import Boot, Gap, Joiner
+from elsa.matching.gaps import Gap, Gaps
+from elsa.matching.joiner import Boot, Joiner
 from elsa.matching.pairing import ACCT_TICK_NS
 from elsa.state.clock import Clock, Clocks
 from elsa.state.codes import End, Join, Origin
@@ -129,7 +130,7 @@ class Warehouse:
             clocks,
             heard_ns,
             complete=True,
-            gaps=[Gap(from_ns, to_ns, to_ns + scan_ns) for from_ns, to_ns in gaps],
+            gaps=Gaps(Gap(from_ns, to_ns, to_ns + scan_ns) for from_ns, to_ns in gaps),
             collector_running=collector_running,
             now_at_ns=REAL + now_ns,
         )
