@@ -44,8 +44,11 @@ from elsa.ingest.resume import StoredFile
 from elsa.kernel import clocks
 from elsa.kernel.acct_file import AcctFile
 from elsa.kernel.procfs import Procfs
-from elsa.matching.gaps import Gap, Gaps
-from elsa.matching.joiner import NEVER_NS, Boot, Joiner, Joins, Records, chosen
+from elsa.matching.gaps import NEVER_NS, Gap, Gaps
+from elsa.matching.host_boots import Boot
+from elsa.matching.joiner import Joiner
+from elsa.matching.joins import Joins
+from elsa.matching.records import Records, chosen
 from elsa.progress import Progress, no_progress
 from elsa.state.codes import Join
 from elsa.store import boots, database, locks, string_ids
@@ -457,11 +460,7 @@ class Ingester:
         with database.transaction(connection):
             joiner.write_made({})
             self._update(connection, results)
-            joiner.end_boots()
-            joiner.infer_parents()
-            joiner.close_from_records(
-                collector_running=locks.held(locks.COLLECTOR, self._config.db)
-            )
+            joiner.finish(collector_running=locks.held(locks.COLLECTOR, self._config.db))
             sums.finish()
         self._count_late(results, outcome)
         outcome.waiting = connection.execute(

@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from itertools import accumulate
 from typing import NamedTuple
 
+NEVER_NS = 2**62
+"""The end of what has not ended."""
+
 
 class Gap(NamedTuple):
     """Monotonic times between which processes may have gone unnoticed."""

@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from elsa.matching.gaps import Gap, Gaps
-from elsa.matching.joiner import Boot, Joiner
+from elsa.matching.host_boots import Boot
+from elsa.matching.joiner import Joiner
 from elsa.matching.pairing import ACCT_TICK_NS
+from elsa.matching.recorded_ends import close_from_records
 from elsa.state.clock import Clock, Clocks
 from elsa.state.codes import End, Join, Origin
 from elsa.units import SECOND_NS
@@ -155,7 +157,7 @@ class Warehouse:
 
     def close_from_records(self) -> None:
         """What the ingester does when all is joined."""
-        Joiner(self.connection, 1, [self._boot]).close_from_records(collector_running=False)
+        close_from_records(self.connection, [self._boot], collector_running=False)
 
     def _join(self, boot: Boot) -> None:
         joiner = Joiner(self.connection, 1, [boot])
