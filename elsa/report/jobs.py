@@ -137,6 +137,7 @@ def _sums(selection: Selection) -> dict[str, str]:
     """The sums over the processes of a job that ended in the window, with their expressions. All
     other columns are of the whole job, and so is how many processes run.
     """
+    every: Mapping[str, str]
     if selection.clip:
         every = row_sums.sums(row_sums.share(selection.window), members=True)
     else:

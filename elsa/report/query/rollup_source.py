@@ -8,7 +8,8 @@ command_usage_part, user_usage_part and job_usage_part are what `source` gives w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from typing import NamedTuple
 
 from elsa.measures import ROLLED, ROLLED_OF_JOB
@@ -72,7 +73,8 @@ def by_hour(table: str) -> str:
     return {ALL: "rollup_user_ready", CLASS: CLASS}.get(table) or f"{table}_ready"
 
 
-def sums(table: str) -> dict[str, str]:
+@cache
+def sums(table: str) -> Mapping[str, str]:
     """The aggregate of each measure over the rows of `source`."""
     return {key: aggregates.of_sums(measure) for key, measure in _ROLLUPS[table].measures.items()}
 
