@@ -280,8 +280,9 @@ def _keep_sums(
     grouped = ", ".join(f"u.{key}" for key in (rollup.hour, *rollup.keys))
     source = f"from {view} as u where {where} group by {grouped}"
     stored = [f"u.{rollup.hour}", "1", *keys]
-    kept = summed(connection, stored, columns(rollup.measures), source, values)
-    insert_rows(connection, insert_into(table, columns(rollup.measures)), kept)
+    sums = columns(rollup.measures)
+    kept = summed(connection, stored, sums, source, values)
+    insert_rows(connection, insert_into(table, sums), kept)
 
 
 def _prune_ambiguous_records(connection: sqlite3.Connection, hour: int) -> None:
@@ -300,19 +301,14 @@ def _merge_pruned_sums(connection: sqlite3.Connection, hour: int) -> None:
     """
     for table, rollup in ROLLUPS.items():
         source = f"from {table} where hour = ? and pruned = 1 group by {', '.join(rollup.stored)}"
-        merged = summed(
-            connection,
-            ["hour", "pruned", *rollup.stored],
-            of_parts(rollup.measures),
-            source,
-            (hour,),
-        )
+        sums = of_parts(rollup.measures)
+        merged = summed(connection, ["hour", "pruned", *rollup.stored], sums, source, (hour,))
         connection.execute(
             f"delete from {table} where hour = ? and (pruned = 1 or hour not in (select hour from"
             " rollup_hour))",
             (hour,),
         )
-        insert_rows(connection, insert_into(table, columns(rollup.measures)), merged)
+        insert_rows(connection, insert_into(table, sums), merged)
 
 
 # --- rollups
