@@ -35,6 +35,7 @@ class Warehouse:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
+        self._needed: dict[str, dict[str, object]] = {}
         self._used: dict[int, Used] = {}
         self._read_ns = 0
         self.insert("host", id=1, machine_id="m1", name="here")
@@ -46,11 +47,15 @@ class Warehouse:
         """One row, by column names; columns that must have a value and are not named get an empty
         one.
         """
-        for _, name, kind, needed, default, key in self.connection.execute(
-            f"pragma table_info({table})"
-        ).fetchall():
-            if needed and default is None and not key:
-                row.setdefault(name, {"TEXT": "", "BLOB": b""}.get(kind, 0))
+        if table not in self._needed:
+            self._needed[table] = {
+                name: {"TEXT": "", "BLOB": b""}.get(kind, 0)
+                for _, name, kind, needed, default, key in self.connection.execute(
+                    f"pragma table_info({table})"
+                )
+                if needed and default is None and not key
+            }
+        row = self._needed[table] | row
         columns = ", ".join(row)
         marks = ", ".join(f":{name}" for name in row)
         self.connection.execute(f"insert into {table} ({columns}) values ({marks})", row)
