@@ -313,20 +313,20 @@ class RequestHandler:
     def _leave(self, life: Incarnation, job_id: int) -> None:
         """Remove a process from a job now, and read its counters."""
         now_ns = clocks.monotonic_ns()
-        if self._processes.leave(life, job_id, now_ns):
+        if self._processes.memberships.remove(life, job_id, now_ns):
             self._collector.intervals.edge(life, now_ns)
 
     def follow(self) -> None:
         """Events have been read: processes that existed when a request was carried out, and were
         not known then, enter jobs or leave them as their parents have.
         """
-        processes = self._processes
-        if not (processes.late_entries or processes.late_leaves):
+        memberships = self._processes.memberships
+        if not (memberships.late_entries or memberships.late_leaves):
             return
-        entries, processes.late_entries = processes.late_entries, []
-        leaves, processes.late_leaves = processes.late_leaves, []
+        entries, memberships.late_entries = memberships.late_entries, []
+        leaves, memberships.late_leaves = memberships.late_leaves, []
         for life, job_id in entries:
-            job = processes.jobs.open.get(job_id)
+            job = self._processes.jobs.open.get(job_id)
             if job is not None and life.end_source is None:
                 self._enter(life, job, tree=True)
         for life, job_id in leaves:

@@ -288,7 +288,7 @@ class AutomaticJobs:
     def _note_command(self, life: Incarnation, time_ns: int) -> None:
         """A process is the first of its run to execute a program: its exit is that of the run."""
         if life.automatic is not None and life.automatic == life.inherited_job_id:
-            self._processes.change_automatic(
+            self._processes.memberships.change_automatic(
                 life, life.automatic, time_ns, How.LAUNCHED, from_start=True
             )
 
@@ -331,7 +331,9 @@ class AutomaticJobs:
         from_start = from_start or (was_placed and _is_before_exec(life, time_ns))
         if from_start and how in (How.MOVED, How.SAMPLED) and not _is_in(life.ancestor, entered):
             how = How.LAUNCHED
-        self._processes.change_automatic(life, entered, time_ns, how, from_start=from_start)
+        self._processes.memberships.change_automatic(
+            life, entered, time_ns, how, from_start=from_start
+        )
         if not from_start:
             self.moves.append(Move(life, time_ns, left, since_ns, entered))
 
@@ -517,7 +519,9 @@ def close_all(
     left = []
     for life in processes.living.values():
         if life.automatic is not None and runs(life):
-            processes.change_automatic(life, None, now_ns, How.INFERRED, from_start=False)
+            processes.memberships.change_automatic(
+                life, None, now_ns, How.INFERRED, from_start=False
+            )
             left.append(life)
         elif life.automatic is not None:
             # Forks of it may not have been read yet.

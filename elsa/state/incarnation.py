@@ -182,6 +182,11 @@ class Incarnation:
         return self.seen_ns == UNSEEN
 
     @property
+    def end_ns(self) -> int:
+        """When it ended, once it has."""
+        return self.start_ns + (self.elapsed_ns or 0)
+
+    @property
     def exit_status(self) -> int | None:
         """Its wait status, once its exit was received; None also if its threads' exits do not
         decide it.
@@ -223,6 +228,11 @@ class Changes:
     def __len__(self) -> int:
         return sum(len(rows) for rows in vars(self).values())
 
+    def amend(self, life: Incarnation) -> None:
+        """An incarnation has changed; one that is still to be stored will be as it is then."""
+        if life.stored:
+            self.amended[life.id] = life
+
     def shed(self) -> int:
         """Drop what memory has no room for: events, usage, programs, and processes that have ended
         and were never stored. Returns how many.
@@ -246,3 +256,10 @@ def still_runs(life: Incarnation, shown: ProcSnapshot | None) -> bool:
 def same_start(life: Incarnation, start_ns: int) -> bool:
     """Whether a start time is that of this process, where one of the two is cut to a tick."""
     return abs(life.start_ns - start_ns) <= 2 * TICK_NS
+
+
+def started_after(life: Incarnation, time_ns: int) -> bool:
+    """Whether a process started after a moment near its start; a start from /proc may be too early
+    by ticks.
+    """
+    return time_ns < life.start_ns + (2 * TICK_NS if life.origin == SHOWN else 0)

@@ -14,7 +14,6 @@ the queue. So the caller has to read /proc again: see `unconfirmed_exits`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 from elsa.decode import events as ev
 from elsa.decode.comm import comm_of_path, escape_comm
@@ -31,18 +30,17 @@ from elsa.state.incarnation import (
     UNSEEN,
     Changes,
     Incarnation,
-    Moves,
     ProcSnapshot,
     ProgramRow,
     same_start,
+    started_after,
     still_runs,
 )
 from elsa.state.jobs import Job, Jobs
+from elsa.state.late_exits import LATE_NS, LateExits
+from elsa.state.memberships import Memberships, jobs_at
 from elsa.state.recently_ended import RecentlyEnded
 
-# An exit was seen up to 38 ms after the fork of the next process with the same pid. After this long
-# it is not expected any more.
-LATE_NS = 5_000_000_000
 # Who started the command of a job reports its wait status within this time after its end.
 REPORTED_WITHIN_NS = 60_000_000_000
 # The clocks of two CPUs differ by less than this: a program that /proc showed this much later than
@@ -54,16 +52,6 @@ _FORK, _EXEC, _EXIT = map(int, (EventKind.FORK, EventKind.EXEC, EventKind.EXIT))
 _INHERITED, _INFERRED = int(How.INHERITED), int(How.INFERRED)
 
 
-class _PendingExit(NamedTuple):
-    """A process that has ended and of which an exit may still be received."""
-
-    life: Incarnation
-    over_ns: int
-    """By when it had ended."""
-    due: bool
-    """Its exit was not received and not lost, so it will come."""
-
-
 class Processes:
     """Every living incarnation of one boot."""
 
@@ -72,6 +60,7 @@ class Processes:
         self.clocks = clocks or Clocks([Clock(0, 0, 0, 0)])
         self.living: dict[int, Incarnation] = {}
         self.changes = Changes()
+        self.memberships = Memberships(jobs, self.changes)
         self.keeps_events = True
         """Whether `changes` has the events themselves, to be stored."""
         self.execed: set[int] = set()
@@ -94,17 +83,7 @@ class Processes:
         """By pid: the newest exit of a thread of a process whose count of threads is not certain.
         The caller reads /proc and calls `resolve_exit`.
         """
-        self.late_entries: list[tuple[Incarnation, int]] = []
-        """Processes, and the ids of jobs that they are to enter: they existed when their parent
-        entered with all its descendants, but their fork was read afterwards. For the caller, who
-        empties the list.
-        """
-        self.late_leaves: list[tuple[Incarnation, int]] = []
-        """The same of members of jobs that were closed before the fork of the process was read."""
-        self._pending_exits: dict[int, list[_PendingExit]] = {}
-        """By pid: processes that have ended and of which an exit may still be received, oldest
-        first.
-        """
+        self._late_exits = LateExits()
         self._not_shown: set[int] = set()
         """Ids of processes that the last scan of /proc did not show alive: if events were lost
         before it, their exits may be among these.
@@ -162,23 +141,22 @@ class Processes:
         process before all events of the one before were read.
         """
         life = self.living.get(pid)
-        if life is not None and pid in self._pending_exits and started_after(life, time_ns):
-            return self._pending_exits[pid][-1].life
+        if life is not None and pid in self._late_exits.by_pid and started_after(life, time_ns):
+            return self._late_exits.by_pid[pid][-1].life
         return life
 
     def _start(self, time_ns: int, pid: int, parent: Incarnation | None) -> Incarnation:
         jobs = parent.jobs if parent is not None else ()
-        moves = parent.moves if parent is not None else None
-        if parent is not None and moves is not None:
-            jobs = _jobs_at(parent, moves, time_ns)
+        if parent is not None and parent.moves is not None:
+            jobs = jobs_at(parent, parent.moves, time_ns)
         life = self.living.get(pid)
         if life is not None and self._is_fork_of_scanned(life, time_ns):
             self._restart_from_fork(life, time_ns, jobs)
         else:
             if life is not None:
                 self._end_reused(life, time_ns, time_ns)
-            if self._pending_exits:
-                self._bound_pending(pid, time_ns)
+            if self._late_exits.by_pid:
+                self._late_exits.note_reuse(pid, time_ns)
             life = self.adopt(pid, time_ns, FORKED)
         if parent is not None:
             life.parent_id = parent.id
@@ -189,44 +167,12 @@ class Processes:
             lost = self.events_lost
             life.parent_inferred = 1 if lost else None
             if jobs:
-                self._inherit(life, parent, jobs, _INFERRED if lost else _INHERITED)
-            if moves is not None:
-                self._follow(life, moves, jobs, time_ns)
+                self.memberships.inherit(life, parent, jobs, _INFERRED if lost else _INHERITED)
+            if parent.moves is not None:
+                self.memberships.follow(life, parent.moves, jobs, time_ns)
             if life.automatic in self.jobs.divided:
                 self.divide(life, parent, time_ns)
         return life
-
-    def _follow(self, life: Incarnation, moves: Moves, jobs: Iterable[int], time_ns: int) -> None:
-        """A fork may be read after its parent has entered jobs or left them: what the child would
-        have done with its parent, it is to do now.
-        """
-        late_leaves = [(life, job_id) for job_id in jobs if job_id not in self.jobs.open]
-        late_entries = [
-            (life, job_id)
-            for job_id in moves.swept
-            if job_id in self.jobs.open
-            and job_id not in jobs
-            and (job_id not in moves.left or time_ns < moves.left[job_id][1])
-        ]
-        if late_leaves or late_entries:
-            # Its children follow it.
-            life.moves = life.moves or Moves()
-            life.moves.swept += tuple(job_id for _, job_id in late_entries)
-            self.late_leaves += late_leaves
-            self.late_entries += late_entries
-
-    def _inherit(
-        self, life: Incarnation, parent: Incarnation, jobs: Iterable[int], how: int
-    ) -> None:
-        """Put a process into these jobs of its parent, into the automatic one first: the first is
-        the column.
-        """
-        automatic = parent.automatic
-        if automatic is not None and automatic in jobs:
-            life.automatic = automatic
-            self._enter(life, automatic, 0, how)
-        for job_id in jobs:
-            self._enter(life, job_id, 0, how)
 
     def _is_fork_of_scanned(self, life: Incarnation, time_ns: int) -> bool:
         """Whether this is the fork of a process that /proc showed before the fork was read. /proc
@@ -245,7 +191,7 @@ class Processes:
         come from them alone.
         """
         self.unconfirmed_exits.pop(life.pid, None)
-        self._bound_pending(life.pid, time_ns)
+        self._late_exits.note_reuse(life.pid, time_ns)
         life.start_ns = time_ns
         life.start_clock_id = self.clocks.at(time_ns).id
         life.origin = FORKED
@@ -255,13 +201,8 @@ class Processes:
         life.seen_ns = life.group = 0
         life.automatic = None
         for job_id in set(life.jobs) - set(jobs):
-            self._leave(life, job_id, time_ns)
-            if not life.stored:
-                self.changes.left.pop()
-                self.changes.entered = [
-                    entry for entry in self.changes.entered if entry[:2] != (job_id, life.id)
-                ]
-        self._amend(life)
+            self.memberships.retract(life, job_id, time_ns)
+        self.changes.amend(life)
 
     def _end_reused(self, life: Incarnation, time_ns: int, over_ns: int) -> None:
         """A new process has this one's pid, and this one's exit was not received: it had ended by
@@ -274,15 +215,7 @@ class Processes:
         self._end(life, time_ns, End.REUSED)
         if not life.may_be_over:
             due = not self.events_lost and life.id not in self._not_shown
-            pending = _PendingExit(life, over_ns, due)
-            self._pending_exits.setdefault(life.pid, []).append(pending)
-
-    def _bound_pending(self, pid: int, time_ns: int) -> None:
-        """A pid was used again: the process before had ended."""
-        if pid in self._pending_exits:
-            before = self._pending_exits[pid].pop()
-            bounded = before._replace(over_ns=min(before.over_ns, time_ns))
-            self._pending_exits[pid].append(bounded)
+            self._late_exits.expect(life, over_ns, due=due)
 
     def _exec(self, event: Event) -> None:
         _, _, cpu, time_ns, pid, tgid, *_ = event
@@ -304,7 +237,7 @@ class Processes:
     def _exit(self, event: Event) -> None:
         _, _, cpu, time_ns, pid, tgid, code, signal, parent_pid, parent_tgid = event
         life = self.living.get(tgid)
-        if tgid in self._pending_exits and self._is_late(event, life):
+        if tgid in self._late_exits.by_pid and self._late_exits.is_of_earlier(event, life):
             life = self._count_late_exit(event)
         elif life is not None:
             if (life.seen_ns == UNSEEN or self.events_lost) and _is_of_another(life, event):
@@ -340,41 +273,23 @@ class Processes:
             life.exits = life.exits or ThreadExits()
             life.exits.note(thread, code, event.cpu, event.time_ns)
 
-    def _is_late(self, event: Event, life: Incarnation | None) -> bool:
-        """Whether this exit is of the earlier process of the pid whose exit is pending, and not of
-        `life`, which has the pid now.
-
-        The earlier process was reaped before its pid was used again, so its late exits name no
-        parent or have an earlier time. Exits of threads never name a parent; if a thread exits
-        while `life` has several, it is taken to be a thread of `life`.
-        """
-        late, _, due = self._pending_exits[event.b][0]
-        if event.time_ns - _end_ns(late) > LATE_NS:
-            return False
-        if life is None or started_after(life, event.time_ns):
-            return True
-        return due and event.e == 0 and (event.a == event.b or life.threads == 1)
-
     def _count_late_exit(self, event: Event) -> Incarnation:
-        pending = self._pending_exits[event.b]
-        late, over_ns, _ = pending[0]
+        late, over_ns, _ = self._late_exits.by_pid[event.b][0]
         late.threads -= 1
         self._note_status(late, event)
         if late.threads <= 0:
-            pending.pop(0)
-            if not pending:
-                del self._pending_exits[event.b]
+            self._late_exits.received_all(event.b)
             late.end_source = EXITED
             self._date_end(late, min(over_ns, event.time_ns))
             self._decide_status(late)
-            self._amend(late)
+            self.changes.amend(late)
         return late
 
     def _uid(self, event: Event) -> None:
         life = self.living.get(event.b)
         if life is not None and life.uid != event.c:
             life.uid = event.c
-            self._amend(life)
+            self.changes.amend(life)
 
     def _comm(self, event: Event) -> None:
         life = self.living.get(event.b)
@@ -386,19 +301,19 @@ class Processes:
     def set_comm(self, life: Incarnation, comm: bytes) -> None:
         """A living process has this command name now."""
         life.comm = escape_comm(comm)
-        self._amend(life)
+        self.changes.amend(life)
 
     def set_final_comm(self, life: Incarnation, raw: bytes) -> None:
         """A process that ended before its name could be read from /proc had this name then."""
         if life.comm is None and (comm := escape_comm(raw)):
             life.comm = comm
-            self._amend(life)
+            self.changes.amend(life)
 
     def note_exec(self, life: Incarnation, path: str, time_ns: int) -> None:
         """A process executed the program at this path, as it was given to execve(2)."""
         life.exe, life.comm = path, comm_of_path(path)
         life.first_exec_ns = life.first_exec_ns or time_ns
-        self._amend(life)
+        self.changes.amend(life)
 
     def note_program(self, life: Incarnation, row: ProgramRow | None, looked_ns: int) -> None:
         """A living process executes this program, by a reading of /proc that started at
@@ -438,7 +353,7 @@ class Processes:
             self._update_status(life)
         elif life.reported_status is None:
             life.reported_status = wait_status(ends, ThreadExits(), life.start_ns, life.exec_ns)
-            self._amend(life)
+            self.changes.amend(life)
 
     def report_status(self, job_id: int, status: int, owner_uid: int | None = None) -> None:
         """A client that started the command of a job (of `owner_uid`, if given) has waited for it.
@@ -455,7 +370,7 @@ class Processes:
             )
         del self.launched[job_id]
         life.reported_status = status
-        self._amend(life)
+        self.changes.amend(life)
 
     def resolve_exit(self, pid: int, shown: ProcSnapshot | None) -> None:
         """Decide whether an unconfirmed exit ended its process: `shown` is the process as /proc
@@ -472,8 +387,7 @@ class Processes:
             # A thread leaves /proc before its exit event is sent, and a busy CPU may let the last
             # one wait in between (kernel/exit.c: exit_notify comes before proc_exit_connector).
             life.threads = 1
-            pending = _PendingExit(life, event.time_ns + LATE_NS, due=False)
-            self._pending_exits.setdefault(pid, []).append(pending)
+            self._late_exits.expect(life, event.time_ns + LATE_NS, due=False)
 
     def reconcile(self, scan: Iterable[ProcSnapshot], *, infer: bool) -> list[Incarnation]:
         """Compare with a scan of /proc. Returns the processes that are living here and that the
@@ -522,7 +436,7 @@ class Processes:
             latest_ns = life.start_ns + TICK_NS
             jobs = [job_id for job_id in parent.jobs if parent.member_since(job_id) <= latest_ns]
             life.group = parent.group
-            self._inherit(life, parent, jobs, How.INFERRED)
+            self.memberships.inherit(life, parent, jobs, How.INFERRED)
 
     def end_vanished(self, lives: Iterable[Incarnation], time_ns: int) -> None:
         """End processes that /proc did not show and whose exit was not received since."""
@@ -567,62 +481,20 @@ class Processes:
     ) -> bool:
         """Add a living process to a job from now on; False if it is a member already. The children
         that it has by now are not added; with `tree` the caller adds them, and those whose forks
-        have not been read will be in `late_entries`.
+        have not been read will be in
+        `memberships.late_entries`.
         """
         if how == How.LAUNCHED:
             self.launched[job.id] = job, life
         if tree:
-            life.moves = life.moves or Moves()
-            life.moves.swept = tuple({*life.moves.swept, job.id})
-        return self._enter(life, job.id, now_ns, how)
+            self.memberships.sweep(life, job.id)
+        return self.memberships.enter(life, job.id, now_ns, how)
 
     def remove(self, life: Incarnation, job: Job, now_ns: int) -> bool:
         """Remove a living process from a job from now on; False if it was not a member. The
         children that it has by now are not removed, even if their forks have not been read.
         """
-        return self.leave(life, job.id, now_ns)
-
-    def leave(self, life: Incarnation, job_id: int, now_ns: int) -> bool:
-        """The same by the id of a job, which may be closed."""
-        if job_id not in life.jobs:
-            return False
-        life.moves = life.moves or Moves()
-        life.moves.left[job_id] = life.member_since(job_id), now_ns
-        self._leave(life, job_id, now_ns)
-        return True
-
-    def change_automatic(
-        self, life: Incarnation, entered: int | None, time_ns: int, how: int, *, from_start: bool
-    ) -> None:
-        """Put a process into another automatic job, or with None into none. With `from_start` it
-        was in that one from its start, and never in the one before.
-        """
-        if life.automatic is not None:
-            if from_start:
-                self._drop(life, life.automatic, time_ns)
-            else:
-                self._leave(life, life.automatic, time_ns)
-        life.automatic = entered
-        if entered is not None:
-            if from_start and how == _INHERITED:
-                self._store_as_row(life)  # a manual job: the column is for the automatic one
-            self._enter(life, entered, 0 if from_start else time_ns, how)
-
-    def _drop(self, life: Incarnation, job_id: int, time_ns: int) -> None:
-        life.jobs = tuple(other for other in life.jobs if other != job_id)
-        self._count(life, job_id, -1, time_ns)
-        if life.inherited_job_id == job_id:
-            life.inherited_job_id = None
-            self._amend(life)
-        else:
-            self.changes.dropped[job_id, life.id] = None
-
-    def _store_as_row(self, life: Incarnation) -> None:
-        """The membership in the column, if there is one, becomes a row of table membership."""
-        if life.inherited_job_id is not None:
-            self.changes.entered.append((life.inherited_job_id, life.id, 0, None, _INHERITED))
-            life.inherited_job_id = None
-            self._amend(life)
+        return self.memberships.remove(life, job.id, now_ns)
 
     def members(self, job: Job) -> list[Incarnation]:
         """The living members of a job."""
@@ -645,35 +517,6 @@ class Processes:
             return answer
 
         return [life for life in self.living.values() if descends(life)]
-
-    def _enter(self, life: Incarnation, job_id: int, since_ns: int, how: int) -> bool:
-        if job_id in life.jobs:
-            return False
-        life.jobs = (*life.jobs, job_id)
-        if since_ns:
-            life.moves = life.moves or Moves()
-            life.moves.since[job_id] = since_ns
-        self._count(life, job_id, 1, time_ns=0)
-        if how == _INHERITED and since_ns == 0 and life.inherited_job_id is None:
-            life.inherited_job_id = job_id
-            self._amend(life)
-        elif since_ns or self.changes.dropped.pop((job_id, life.id), self) is self:
-            self.changes.entered.append((job_id, life.id, since_ns, None, how))
-        return True
-
-    def _leave(self, life: Incarnation, job_id: int, time_ns: int) -> None:
-        life.jobs = tuple(other for other in life.jobs if other != job_id)
-        self._count(life, job_id, -1, time_ns)
-        if life.inherited_job_id == job_id:
-            self._store_as_row(life)
-        self.changes.left.append((time_ns, job_id, life.id))
-
-    def _count(self, life: Incarnation, job_id: int, step: int, time_ns: int) -> None:
-        """Count a living member of a job. One that has ended may have been the job's last."""
-        if life.end_source is None:
-            self.jobs.count((job_id,), step, time_ns)
-        elif step > 0:
-            self.jobs.note_if_empty(job_id, life.start_ns + (life.elapsed_ns or 0))
 
     # --- ends
 
@@ -702,14 +545,14 @@ class Processes:
             self.recently_ended.add(life)
         if life.jobs:
             self.jobs.count(life.jobs, -1, time_ns)
-        self._amend(life)
+        self.changes.amend(life)
 
     def _date_end(self, life: Incarnation, time_ns: int) -> None:
         end_ns = max(time_ns, life.start_ns)
         life.elapsed_ns = end_ns - life.start_ns
         life.end_clock = self.clocks.at(end_ns)
-        if life.moves is not None and _moved_after(life.moves, end_ns):
-            self.changes.over.append((life.id, end_ns))
+        if life.moves is not None:
+            self.memberships.note_end(life, life.moves, end_ns)
 
     @staticmethod
     def _decide_status(life: Incarnation) -> None:
@@ -724,51 +567,22 @@ class Processes:
         before = life.exit_status
         self._decide_status(life)
         if life.exit_status != before:
-            self._amend(life)
-
-    def _amend(self, life: Incarnation) -> None:
-        if life.stored:
-            self.changes.amended[life.id] = life
+            self.changes.amend(life)
 
     def drop_overdue(self, now_ns: int) -> None:
         """Stop waiting for exits that have not come and for the status of commands."""
         for job_id, (_, life) in list(self.launched.items()):
             if life.elapsed_ns is None:
                 continue
-            if now_ns - _end_ns(life) > REPORTED_WITHIN_NS:
+            if now_ns - life.end_ns > REPORTED_WITHIN_NS:
                 del self.launched[job_id]
-        for pid, pending in list(self._pending_exits.items()):
-            kept = [one for one in pending if now_ns - _end_ns(one.life) <= LATE_NS]
-            if kept:
-                self._pending_exits[pid] = kept
-            else:
-                del self._pending_exits[pid]
+        self._late_exits.drop_overdue(now_ns)
 
     def take_changes(self) -> Changes:
         """Take what is to be stored."""
-        taken, self.changes = self.changes, Changes()
+        taken = self.changes
+        self.changes = self.memberships.changes = Changes()
         return taken
-
-
-def _end_ns(life: Incarnation) -> int:
-    return life.start_ns + (life.elapsed_ns or 0)
-
-
-def _jobs_at(parent: Incarnation, moves: Moves, time_ns: int) -> tuple[int, ...]:
-    """The jobs that a process was in at a moment: it may have entered or left some since."""
-    jobs = [job_id for job_id in parent.jobs if moves.since.get(job_id, 0) <= time_ns]
-    for job_id, (since_ns, until_ns) in moves.left.items():
-        if since_ns <= time_ns < until_ns and job_id not in jobs:
-            jobs.append(job_id)
-    return tuple(jobs)
-
-
-def _moved_after(moves: Moves, end_ns: int) -> bool:
-    """Whether a process entered or left a job at its end or later: that was before the end was
-    read.
-    """
-    left = (until_ns for _, until_ns in moves.left.values())
-    return any(time_ns >= end_ns for time_ns in (*moves.since.values(), *left))
 
 
 def _is_of_another(life: Incarnation, event: Event) -> bool:
@@ -783,10 +597,3 @@ def _is_of_another(life: Incarnation, event: Event) -> bool:
         and parent.end_source is None
         and parent.pid != event.e
     )
-
-
-def started_after(life: Incarnation, time_ns: int) -> bool:
-    """Whether a process started after a moment near its start; a start from /proc may be too early
-    by ticks.
-    """
-    return time_ns < life.start_ns + (2 * TICK_NS if life.origin == SHOWN else 0)

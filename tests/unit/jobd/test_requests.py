@@ -342,7 +342,7 @@ def automatic(
     job.is_run = run
     if pid is not None:
         life = ask.processes.living[pid]
-        ask.processes.change_automatic(life, job.id, 5, How.MOVED, from_start=False)
+        ask.processes.memberships.change_automatic(life, job.id, 5, How.MOVED, from_start=False)
     return job.id
 
 

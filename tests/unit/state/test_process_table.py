@@ -15,7 +15,8 @@ from elsa.state.codes import End, EventKind, How, Origin
 from elsa.state.ending import ThreadEnd, ThreadEnds
 from elsa.state.incarnation import TICK_NS, Incarnation, ProcSnapshot, ProgramRow
 from elsa.state.jobs import Job, Jobs
-from elsa.state.process_table import LATE_NS, REPORTED_WITHIN_NS, Processes
+from elsa.state.late_exits import LATE_NS
+from elsa.state.process_table import REPORTED_WITHIN_NS, Processes
 from tests.support.events import INIT, clone, event, execed, exited, fork
 from tests.support.memberships import memberships
 
@@ -546,7 +547,7 @@ def test_a_fork_before_the_remove_that_arrives_after_it_is_in_the_job(
         processes.apply([fork(time_ns, 100, pid)])
     processes.apply([fork(5 * SECOND, 100, 104), fork(7 * SECOND, 100, 105)])
     assert [life.pid for life in processes.members(job)] == [100, 102, 103, 105]
-    assert (processes.late_entries, processes.late_leaves) == ([], [])
+    assert (processes.memberships.late_entries, processes.memberships.late_leaves) == ([], [])
 
 
 def test_a_fork_before_the_close_that_arrives_after_it_was_in_the_job_and_is_to_leave(
@@ -559,9 +560,9 @@ def test_a_fork_before_the_close_that_arrives_after_it_was_in_the_job_and_is_to_
     processes.apply([fork(4 * SECOND, 100, 101), fork(5 * SECOND, 100, 102)])
     processes.apply([fork(6 * SECOND, 101, 103)])
     late = [processes.living[pid] for pid in (101, 103)]
-    assert processes.late_leaves == [(life, job.id) for life in late]
+    assert processes.memberships.late_leaves == [(life, job.id) for life in late]
     for life in late:
-        assert processes.leave(life, job.id, 7 * SECOND)
+        assert processes.memberships.remove(life, job.id, 7 * SECOND)
     processes.apply([fork(8 * SECOND, 101, 104)])
     ids = [(job.id, life.id, 0, None, How.INHERITED) for life in late]
     assert memberships(processes.changes)[1:] == ids
@@ -576,15 +577,15 @@ def test_forks_before_a_tree_was_added_that_arrive_after_it_are_to_enter_with_th
     processes.add(parent, job, 4 * SECOND, tree=True)
     processes.apply([fork(2 * SECOND, 100, 101), fork(3 * SECOND, 101, 102)])
     processes.apply([fork(5 * SECOND, 101, 103), fork(5 * SECOND, 100, 104)])
-    assert [(life.pid, job_id) for life, job_id in processes.late_entries] == [
+    assert [(life.pid, job_id) for life, job_id in processes.memberships.late_entries] == [
         (101, job.id),
         (102, job.id),
         (103, job.id),
     ]
-    processes.late_entries.clear()
+    processes.memberships.late_entries.clear()
     processes.remove(parent, job, 6 * SECOND)
     processes.apply([fork(6 * SECOND, 100, 105)])
-    assert processes.late_entries == []
+    assert processes.memberships.late_entries == []
 
 
 def test_a_process_whose_end_is_read_after_a_change_of_its_jobs_did_not_change_them(
