@@ -8,7 +8,7 @@ import time
 
 from elsa.decode import events
 from elsa.decode.cgroup_events import Attach, Decoder, Record, Sampled
-from elsa.errors import UnavailableError
+from elsa.errors import RetryError, UnavailableError
 from elsa.kernel import own_group, taskstats
 from elsa.kernel.connector import Connector
 from elsa.kernel.perf_events import PerfEvents
@@ -22,7 +22,10 @@ RING_BYTES = 1 << 18
 
 def _ended() -> int:
     """The pid of a process that was forked, executed a program and ended."""
-    child = subprocess.Popen([shutil.which("true") or "/bin/true"], stdin=subprocess.DEVNULL)
+    try:
+        child = subprocess.Popen([shutil.which("true") or "/bin/true"], stdin=subprocess.DEVNULL)
+    except OSError as error:
+        raise RetryError(f"no process can be started: {error.strerror}") from None
     child.wait()
     return child.pid
 
@@ -55,9 +58,14 @@ def proven_taskstats() -> taskstats.TaskstatsSocket:
     Without privilege, or in a namespace of its own, ELSA would receive nothing and get no error.
     """
     listener = taskstats.TaskstatsSocket()
-    if statistics_arrive(listener):
+    arrived = False
+    try:
+        arrived = statistics_arrive(listener)
+    finally:
+        if not arrived:
+            listener.close()
+    if arrived:
         return listener
-    listener.close()
     raise UnavailableError(
         "a canary's statistics did not arrive; run it as root in the host's own namespaces"
     )

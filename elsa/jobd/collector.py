@@ -22,7 +22,7 @@ from elsa import __version__
 from elsa.config import Config
 from elsa.control.operations import Request, Status
 from elsa.control.server import ControlServer, Peer, Reply, carry_out
-from elsa.errors import ElsaError
+from elsa.errors import ElsaError, RetryError
 from elsa.host import canaries
 from elsa.jobd import sd_notify
 from elsa.jobd.batcher import Batcher
@@ -559,6 +559,8 @@ def _taskstats_or_none() -> TaskstatsSocket | None:
     """The taskstats socket; without one a warning says what that means."""
     try:
         return canaries.proven_taskstats()
+    except RetryError:
+        raise  # another start will have one
     except ElsaError as error:
         log.warning("no taskstats, so no I/O, memory or exact CPU time: %s", error)
         return None

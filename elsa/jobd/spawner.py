@@ -24,6 +24,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from elsa import python_program
+from elsa.errors import RetryError
 
 # How long an answer is waited for; a fork takes a millisecond.
 PATIENCE_S = 2.0
@@ -55,9 +56,15 @@ class Spawner:
     """The program that forks the others, as its owner sees it."""
 
     def __init__(self, modules: Sequence[str]) -> None:
-        """The `main` of these modules can be started; `wait` for them to be imported."""
+        """The `main` of these modules can be started; `wait` for them to be imported. Raises
+        RetryError if no process can be started now.
+        """
         self._modules = modules
-        self._start_forker()
+        try:
+            self._start_forker()
+        except OSError as error:
+            self._socket.close()
+            raise RetryError(f"no process can be started: {error.strerror}") from None
 
     def _start_forker(self) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

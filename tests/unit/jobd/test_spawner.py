@@ -5,18 +5,23 @@ since.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import select
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from elsa.errors import RetryError
+from elsa.jobd import collector
 from elsa.jobd.spawner import Program, Spawner
+from elsa.kernel import taskstats
 
 PROGRAMS = {
     "told": (
@@ -129,6 +134,20 @@ def test_a_failed_start_is_an_os_error(spawner: Spawner, modules: Path) -> None:
     spawner._program.wait()
     with pytest.raises(OSError, match="has ended"):
         start(spawner, "told")
+
+
+def test_where_no_process_can_be_started_the_error_says_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_more(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(subprocess, "Popen", no_more)
+    monkeypatch.setattr(taskstats, "TaskstatsSocket", lambda: socket.socket(socket.AF_UNIX))
+    said = "no process can be started: Resource temporarily unavailable"
+    for start_one in (lambda: Spawner([]), collector._taskstats_or_none):
+        with pytest.raises(RetryError, match=said):
+            start_one()
 
 
 def test_it_ends_with_its_owner(spawner: Spawner) -> None:
