@@ -126,3 +126,22 @@ def test_the_end_from_a_cut_record_is_no_earlier_than_its_place_in_the_file(
     earliest_ms = (btime + ticks // 100 + (late_s or 0)) * 1000 - (start_ns + real_ns) // MS
     assert told == (ticks * 10 if late_s is None else max(ticks * 10, earliest_ms), End.ACCT)
     assert earliest_ms <= (end_ns - start_ns) // MS
+
+
+def test_an_end_from_a_record_is_no_later_than_the_next_use_of_the_pid(
+    connection: sqlite3.Connection,
+) -> None:
+    """The record is another process's, which nothing contradicts: the join is uncertain."""
+    ended = LONG._replace(write_ns=10_520 * MS, exit_ns=10_521 * MS)
+    unheard = Lived(1, 500, 3, 10_530 * MS, 10_530 * MS, 10_590 * MS, 10_591 * MS, 0)
+    later = Lived(2, 500, 3, 10_700 * MS, 10_700 * MS, 13_000 * MS, 13_001 * MS, 0)
+    warehouse = Warehouse(connection, [ended, unheard, later], [(10_510 * MS, 10_650 * MS)], {0})
+    connection.execute(
+        "update process set end_source = ?, elapsed_ns = ? where start_ns = ?",
+        (End.REUSED, 40 * MS, ended.fork_ns),
+    )
+    warehouse.join_later(collector_running=False)
+    warehouse.close_from_records()
+    assert connection.execute(
+        "select elapsed_ns, end_source from process where start_ns = ?", (ended.fork_ns,)
+    ).fetchone() == (40 * MS, End.ACCT)
