@@ -136,14 +136,14 @@ def restore(connection: sqlite3.Connection, boot_id: int, next_job_id: int) -> P
     processes = Processes(jobs, next_id, boots.clocks_of(connection, boot_id))
     for id_, pid, start_ns, clock_id, origin, inherited_job_id, *rest in connection.execute(
         """select process.id, pid, start_ns, clock_id, origin, inherited_job_id, parent_id,
-                  parent_inferred, uid, comm.name
+                  parent_pid, parent_inferred, uid, comm.name
            from process left join comm on comm.id = process.comm_id
            where boot_id = ? and elapsed_ns is null""",
         (boot_id,),
     ).fetchall():
         life = Incarnation(id_, pid, start_ns, clock_id, Origin(origin))
         life.inherited_job_id = inherited_job_id
-        life.parent_id, life.parent_inferred, life.uid, life.comm = rest
+        life.parent_id, life.parent_pid, life.parent_inferred, life.uid, life.comm = rest
         _restore_memberships(connection, life, processes)
         processes.restore(life)
     intervals.restore(connection, processes.living.values())

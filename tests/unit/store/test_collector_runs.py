@@ -195,6 +195,26 @@ def test_a_restored_process_that_ends_is_amended_in_its_row(first: sqlite3.Conne
     ).fetchall() == [(50 * S, End.EXIT, 9, 1000)]
 
 
+def test_a_restored_process_keeps_the_pid_of_its_unknown_parent(
+    connection: sqlite3.Connection,
+) -> None:
+    begun = collector_runs.begin(connection, MACHINE, 77, 10 * S)
+    clock = Clock(2, 0, BOOTED_AT, 0)
+    processes = Processes(Jobs(), clocks=Clocks([clock]))
+    processes.apply([fork(11 * S, 99, 100)])
+    batch = Batch(clocks=[clock], heard_ns=12 * S)
+    batch.take(processes.take_changes())
+    store(connection, begun, batch)
+    restored = collector_runs.restore(connection, begun.boot_id, begun.next_job_id)
+    restored.end_vanished(list(restored.living.values()), 20 * S)
+    later = Batch(heard_ns=20 * S)
+    later.take(restored.take_changes())
+    store(connection, begun, later)
+    assert connection.execute("select parent_pid, end_source from process").fetchall() == [
+        (99, End.VANISHED)
+    ]
+
+
 def test_a_new_boot_closes_the_jobs_of_the_old_boot_at_the_last_received_moment(
     first: sqlite3.Connection,
 ) -> None:
