@@ -155,7 +155,7 @@ class Collector:
         """
         self._connector = Connector(self._config.receive_buffer_mib << 20)
         opened.callback(self._connector.close)
-        self._since_ns = clocks.monotonic_ns()
+        self._since_ns = self._connector.since_ns
         self._drain_at_ns: int | None = self._since_ns
         if used is not None:
             used.skip()

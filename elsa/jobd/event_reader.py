@@ -97,7 +97,7 @@ class EventReader:
         self._missing: list[Missing] = []
         self._losses = Losses()
         self._drops = 0
-        self._complete_ns = clocks.monotonic_ns()
+        self._complete_ns = connector.since_ns
         """Monotonic: all losses before this have been recorded."""
         self._loss_since_ns: int | None = None
         self._scanned_ns = 0

@@ -20,7 +20,7 @@ from pyroute2.netlink import NLMSG_DONE
 from pyroute2.netlink.connector import cn_proc
 
 from elsa.errors import ElsaError, PrivilegeError, UnavailableError
-from elsa.kernel import netlink
+from elsa.kernel import clocks, netlink
 
 # linux/cn_proc.h behind a nlmsghdr: cn_msg.ack at 28, proc_event.what at 36, the error of an
 # acknowledgement at 52.
@@ -67,6 +67,8 @@ class Connector:
         except BaseException:
             self._endpoint.close()
             raise
+        self.since_ns = clocks.monotonic_ns()
+        """Monotonic: all events since then were received, or count as lost."""
 
     def _open(self, buffer_bytes: int, ack_timeout_s: float) -> None:
         netlink.prepare(self._socket, buffer_bytes)

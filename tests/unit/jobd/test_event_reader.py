@@ -33,6 +33,8 @@ def exited(seq: int, thread: int, code: int, time_ns: int) -> bytes:
 class Queue:
     """A connector; each drain takes what one of the calls to `send` put there."""
 
+    since_ns = SECOND
+
     def __init__(self) -> None:
         self._sent: list[list[bytes]] = []
 
@@ -148,3 +150,23 @@ def test_after_a_loss_proc_is_read_in_parts_and_events_that_arrive_meanwhile_fol
     assert hearing.drain()
     (life,) = (life for life in processes.changes.started if life.pid == 300)
     assert 300 in processes.unconfirmed_exits or life.end_source == End.EXIT
+
+
+def test_a_loss_before_the_queue_was_first_empty_may_be_as_old_as_the_connector(
+    heard: tuple[EventReader, Processes, Queue, Callable[[list[ProcSnapshot | None]], None]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The warehouse may be waited for longer than the kernel's buffer lasts."""
+    hearing, _, queue, _ = heard
+    monkeypatch.setattr("elsa.host.proc_scan.find_all", lambda *_: iter([ALIVE]))
+    gaps: list[tuple[int, int | None]] = []
+    monkeypatch.setattr(
+        hearing._recorder,
+        "gap",
+        lambda _kind, since_ns, _until, lost, _note=None: gaps.append((since_ns, lost)),
+    )
+    queue.send(exited(1, 900, 0, 2 * SECOND), exited(9, 901, 0, 2 * SECOND))
+    hearing.drain()
+    while not hearing.settled and not gaps:
+        hearing.tick(10**18)
+    assert gaps == [(queue.since_ns, 7)]
