@@ -250,8 +250,9 @@ class Ingester:
                 host_id = self._host_row(connection)
             unchanged = partial(resume.is_unchanged, connection, host_id)
             sources = self._sources.find(paths, unchanged, open_files, outcome.troubles)
+            read_ns = clocks.monotonic_ns()
             complete = self._sync()
-            boots_of_host = self._boots(connection, host_id, complete=complete)
+            boots_of_host = self._boots(connection, host_id, read_ns, complete=complete)
             joiner = Joiner(connection, host_id, boots_of_host)
             sums = PlainSums(connection, host_id, clocks.realtime_ns())
             total, done = sum(source.disk_size for source in sources), 0
@@ -499,10 +500,13 @@ class Ingester:
                 boots.add_clock(connection, boot_id, clock)
         return boots.host_row(connection, machine.machine_id, machine.name)
 
-    def _boots(self, connection: sqlite3.Connection, host_id: int, *, complete: bool) -> list[Boot]:
+    def _boots(
+        self, connection: sqlite3.Connection, host_id: int, read_ns: int, *, complete: bool
+    ) -> list[Boot]:
         rows = connection.execute(
             """select boot.id, boot.uuid, boot.ended_at_ns,
-                      (select max(heard_ns) from collector where boot_id = boot.id)
+                      (select max(heard_ns) from collector where boot_id = boot.id),
+                      (select min(since_ns) from collector where boot_id = boot.id)
                from boot where host_id = ? and uuid is not null""",
             (host_id,),
         ).fetchall()
@@ -524,11 +528,13 @@ class Ingester:
                 boot_id,
                 boots.clocks_of(connection, boot_id),
                 heard_ns,
+                first_ns=first_ns,
                 complete=complete or uuid != current,
+                read_ns=read_ns if uuid == current else NEVER_NS,
                 collector_running=collector_running and uuid == current,
                 now_at_ns=clocks.realtime_ns(),
                 ended_at_ns=ended_at_ns,
                 gaps=Gaps(Gap(*times) for gap_boot_id, *times in gaps if gap_boot_id == boot_id),
             )
-            for boot_id, uuid, ended_at_ns, heard_ns in rows
+            for boot_id, uuid, ended_at_ns, heard_ns, first_ns in rows
         ]

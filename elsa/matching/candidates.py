@@ -36,7 +36,7 @@ _CANDIDATES = f"""
     left join process as parent
         on parent.id = process.parent_id and process.parent_inferred is null
             and coalesce(parent.end_source, {End.EXIT:d}) = {End.EXIT:d}
-    where process.origin <> {Origin.ACCT:d} and acct.id is null"""
+    where process.origin <> {Origin.ACCT:d} and acct.id is null and process.start_ns <= :read_ns"""
 
 _END_CLOCK = ", coalesce(process.end_clock_id, process.clock_id)"
 
@@ -61,6 +61,7 @@ def load(
     heard_ns = boot.heard_ns or 0
     values = {
         **{"boot_id": boot.id, "heard_ns": heard_ns, "alive_ns": heard_ns - EXIT_LAG_NS},
+        "read_ns": boot.read_ns,
         **process_lookup.wanted(pids, slots, more),
     }
     clock, rest = _END_CLOCK, cast("tuple[Any, ...]", (offsets,))
@@ -96,6 +97,11 @@ def _near(
     return [life for life in lives if life[0] not in several or is_near(life)]
 
 
+def earliest_start_ns(boot: Boot, columns: RecordColumns) -> int:
+    """No process of these records started before this (monotonic)."""
+    return min(columns.first_ns) - max(columns.slack_ns) - MARGIN_NS - boot.offsets()[-1]
+
+
 def gaps_near(boot: Boot, lives: Sequence[CandidateRow], columns: RecordColumns) -> Gaps:
     """The gaps of the boot; none if all of them are before or after these incarnations and
     records.
@@ -103,7 +109,7 @@ def gaps_near(boot: Boot, lives: Sequence[CandidateRow], columns: RecordColumns)
     if not boot.gaps:
         return boot.gaps
     offsets = boot.offsets()
-    first_ns = min(columns.first_ns) - max(columns.slack_ns) - MARGIN_NS - offsets[-1]
+    first_ns = earliest_start_ns(boot, columns)
     last_ns = max(columns.last_ns) + MARGIN_NS - offsets[0]
     ends = [life[3] for life in lives if life[3] is not None]
     return boot.gaps if boot.gaps.touch(first_ns, max([last_ns, *ends])) else Gaps()

@@ -37,6 +37,10 @@ class Boot(NamedTuple):
     before now can still come.
     """
     gaps: Gaps
+    first_ns: int | None = None
+    """When a collector first listened. What ended before is no loss, but its records are read."""
+    read_ns: int = NEVER_NS
+    """Monotonic: all records that are read were written before this."""
     collector_running: bool = False
     """A collector runs on it and receives every end itself."""
     now_at_ns: int = 0

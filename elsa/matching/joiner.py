@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Set
 from functools import cache
 from itertools import compress
-from operator import not_
+from operator import not_, or_
 
 from elsa.matching import candidates, pairing, parentage, record_order, recorded_ends
 from elsa.matching.gaps import NEVER_NS, Gap, Gaps
@@ -97,6 +97,14 @@ class Joiner:
         lives = candidates.load(self._connection, boot, pids, some.begins, columns)
         if gaps := candidates.gaps_near(boot, lives, columns):
             columns = self._with_unseen(gaps, columns)
+        if boot.first_ns is not None and boot.first_ns >= candidates.earliest_start_ns(
+            boot, columns
+        ):
+            early = self._may_be_early(boot.first_ns, pids, columns, lives)
+            if final:
+                columns = columns._replace(early=early)
+            else:  # later records of the pid may show that more processes had it
+                columns = columns._replace(unseen=list(map(or_, columns.unseen, early)))
         if gaps or len(boot.clocks.known) > 1:
             lives = [candidates.with_certain_end(boot, gaps, life) for life in lives]
         life_of = {life[0]: life for life in lives}
@@ -201,6 +209,26 @@ class Joiner:
         """Records with whether their processes may have gone unnoticed."""
         times = zip(columns.first_ns, columns.last_ns, columns.end_second_ns, strict=True)
         return columns._replace(unseen=[self._may_be_unseen(some, gaps) for some in times])
+
+    def _may_be_early(
+        self,
+        first_ns: int,
+        pids: Sequence[int],
+        columns: RecordColumns,
+        lives: Iterable[CandidateRow],
+    ) -> list[bool]:
+        """Whether the processes of records may have started before jobd first listened, at
+        `first_ns`, and have ended before all processes that are known of their pids.
+        """
+        earliest: dict[int, int] = {}
+        for pid, _, start_ns, *_ in lives:
+            earliest[pid] = min(start_ns, earliest.get(pid, start_ns))
+        before = {pid: Gaps([Gap(0, first_ns, start_ns)]) for pid, start_ns in earliest.items()}
+        times = zip(columns.first_ns, columns.last_ns, columns.end_second_ns, strict=True)
+        return [
+            pid in before and self._may_be_unseen(some, before[pid])
+            for pid, some in zip(pids, times, strict=True)
+        ]
 
     def _with_order(
         self, boot: Boot, columns: RecordColumns, index_of: Mapping[int, int]

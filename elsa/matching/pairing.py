@@ -80,6 +80,8 @@ class Record(NamedTuple):
     """The beginning of the second in which it ended."""
     unseen: bool = False
     """Its process may have gone unnoticed: a loss of events overlaps its time."""
+    early: bool = False
+    """Its process may have gone unnoticed because it ended before jobd first ran."""
     after_ns: int | None = None
     by_ns: int | None = None
     """Monotonic times between which it was written, as far as known from adjacent records."""
@@ -102,6 +104,7 @@ class RecordColumns(NamedTuple):
     last_ns: Sequence[int]
     end_second_ns: Sequence[int]
     unseen: Sequence[bool]
+    early: Sequence[bool]
     after_ns: Sequence[int | None]
     by_ns: Sequence[int | None]
 
@@ -120,7 +123,7 @@ CandidateRow: TypeAlias = tuple[
     int, int, int, int | None, int | None, int, int | None, int | None, int, tuple[int, ...]
 ]
 RecordRow: TypeAlias = tuple[
-    int, int, int | None, int, int, int, int, int, bool, int | None, int | None
+    int, int, int | None, int, int, int, int, int, bool, bool, int | None, int | None
 ]
 """The fields of a Candidate and of a Record as plain tuples, which are made faster; the two are
 such tuples too.
@@ -173,6 +176,7 @@ def columns(
         [begin * SECOND_NS + SECOND_NS + 4_000_000 for begin in begins],
         [second * SECOND_NS for second in seconds],
         [False] * number,
+        [False] * number,
         [None] * number,
         [None] * number,
     )
@@ -183,7 +187,7 @@ def fits(life: CandidateRow, record: RecordRow, late_ns: int = 0) -> bool:
     fork event may have come.
     """
     _, _, start_ns, end_ns, alive_ns, exact_start, code, ppid, _, offsets = life
-    _, exitcode, its_ppid, elapsed_ns, slack_ns, first_ns, last_ns, second_ns, _, after, by = record
+    _, exitcode, its_ppid, elapsed_ns, slack_ns, first_ns, last_ns, second, *_, after, by = record
     if code is not None and code != exitcode:
         return False
     if ppid is not None and ppid != its_ppid and its_ppid is not None:
@@ -193,7 +197,7 @@ def fits(life: CandidateRow, record: RecordRow, late_ns: int = 0) -> bool:
     before_ns = after_ns if exact_start else after_ns + SNAPSHOT_SLACK_NS
     started_ns = start_ns + offsets[0]
     alive_at_ns = started_ns if alive_ns is None else alive_ns + offsets[0]
-    if alive_at_ns > second_ns + (SECOND_NS + after_ns):
+    if alive_at_ns > second + (SECOND_NS + after_ns):
         return False
     if end_ns is not None and end_ns - start_ns < elapsed_ns - (
         DURATION_SLACK_NS + before_ns - SLACK_NS + late_ns
@@ -255,17 +259,23 @@ def in_order(lives: Sequence[Candidate], records: Sequence[Record]) -> bool:
     """Whether nothing seems to be lost and the k-th record fits the k-th incarnation, which is
     nearly always so.
     """
-    return (
-        len(lives) == len(records)
-        and not any(record.unseen for record in records)
-        and all(map(fits, lives, records, repeat(LATE_NS)))
-    )
+    if len(lives) != len(records) or any(record.unseen for record in records):
+        return False
+    # As many records as incarnations say something only if the records of all are due.
+    if any(record.early for record in records) and any(life.end_ns is None for life in lives):
+        return False
+    return all(map(fits, lives, records, repeat(LATE_NS)))
 
 
 def fit_alone(lives: Iterable[CandidateRow], records: RecordColumns) -> list[bool]:
     """The same for records of different pids, each of which has one incarnation."""
+    lives = list(lives)
     fit = map(fits, lives, records.rows(), repeat(LATE_NS))
-    return [it_fits and not unseen for it_fits, unseen in zip(fit, records.unseen, strict=True)]
+    marks = zip(lives, fit, records.unseen, records.early, strict=True)
+    return [
+        it_fits and not (unseen or (early and life[3] is None))
+        for life, it_fits, unseen, early in marks
+    ]
 
 
 def _options(lives: Sequence[Candidate], records: Sequence[Record]) -> list[list[int]]:
@@ -324,7 +334,7 @@ def _pair_part(
         outcome.ambiguous.extend(records[record].id for record in part)
         return
     best = alignments(rows, len(possible))
-    seen = [not records[record].unseen for record in part]
+    seen = [not (records[record].unseen or records[record].early) for record in part]
     certain = _certain(rows, len(possible), seen, best)
     for row, (columns, skippable) in enumerate(best):
         record_id = records[part[row]].id

@@ -138,3 +138,24 @@ def test_of_thousands_of_processes_under_few_pids_none_is_wrong_unsaid(outcome: 
     assert counts["wrong exact"] == 0
     assert counts["exact"] > 0.6 * len(history)
     assert counts["uncertain"] > 0
+
+
+@settings(max_examples=200)
+@given(machines, chances, st.sampled_from([0, MS, 300 * MS]))
+def test_no_record_from_before_jobd_first_ran_is_joined_exactly_to_a_later_process(
+    template: Path, machine: Machine, chance: random.Random, scan_ns: int
+) -> None:
+    """The time before is no gap, but its records are read all the same."""
+    history = run(machine, chance)
+    first_ns = chance.choice(history).fork_ns
+    heard_ns = first_ns + scan_ns + chance.choice([MS, 30 * MS, 5000 * MS])
+    later = {one.number for one in history if one.write_ns > heard_ns}
+    with (
+        closing(sqlite3.connect(template)) as empty,
+        closing(sqlite3.connect(":memory:", isolation_level=None)) as connection,
+    ):
+        empty.backup(connection)
+        warehouse = Warehouse(
+            connection, history, [], later, heard_ns, scan_ns=scan_ns, first_ns=first_ns
+        )
+        assert warehouse.count()["wrong exact"] == 0

@@ -15,7 +15,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from elsa.matching.gaps import Gap, Gaps
+from elsa.matching.gaps import NEVER_NS, Gap, Gaps
 from elsa.matching.host_boots import Boot
 from elsa.matching.joiner import Joiner
 from elsa.matching.pairing import ACCT_TICK_NS
@@ -105,12 +105,15 @@ class Warehouse:
         *,
         collector_running: bool = True,
         scan_ns: int = 0,
+        first_ns: int | None = None,
+        read_ns: int = NEVER_NS,
     ) -> None:
         """In `gaps` no event is received, and so much later /proc has been read; the records of the
         processes `lost` are missing.
 
         Where `heard_ns` is given, what happened later has not been heard: not yet, or as jobd is
-        not at work any more.
+        not at work any more. Nor has what happened before `first_ns`, when jobd first ran.
+        The files were read up to where they ended at `read_ns`.
         """
         self.connection = connection
         self.history = history
@@ -124,7 +127,7 @@ class Warehouse:
         """Truth: number by incarnation."""
         now_ns = self.end_ns + 5 * SECOND_NS
         heard_ns = now_ns if heard_ns is None else heard_ns
-        self._hear(gaps, heard_ns, scan_ns)
+        self._hear(gaps if first_ns is None else [(0, first_ns), *gaps], heard_ns, scan_ns)
         self._write(lost)
         clocks = Clocks([Clock(2, 0, REAL, 0)])
         self._boot = Boot(
@@ -133,6 +136,8 @@ class Warehouse:
             heard_ns,
             complete=True,
             gaps=Gaps(Gap(from_ns, to_ns, to_ns + scan_ns) for from_ns, to_ns in gaps),
+            first_ns=first_ns,
+            read_ns=read_ns,
             collector_running=collector_running,
             now_at_ns=REAL + now_ns,
         )

@@ -145,3 +145,14 @@ def test_an_end_from_a_record_is_no_later_than_the_next_use_of_the_pid(
     assert connection.execute(
         "select elapsed_ns, end_source from process where start_ns = ?", (ended.fork_ns,)
     ).fetchone() == (40 * MS, End.ACCT)
+
+
+@pytest.mark.parametrize(("read_ns", "how"), [(10_750 * MS, "exact"), (10_950 * MS, "pending")])
+def test_a_record_is_none_of_a_process_that_started_after_the_file_was_read(
+    connection: sqlite3.Connection, read_ns: int, how: str
+) -> None:
+    """What happened meanwhile is stored, but the record of the second process was not read."""
+    first = LONG._replace(write_ns=10_700 * MS, exit_ns=10_701 * MS)
+    second = Lived(1, 500, 3, 10_800 * MS, 10_800 * MS, 11_001 * MS, 11_002 * MS, 0)
+    warehouse = Warehouse(connection, [first, second], [], {1}, read_ns=read_ns)
+    assert warehouse.count() == {how: 1}

@@ -83,7 +83,7 @@ def test_a_record_with_a_cut_elapsed_time_fits_a_process_that_ran_at_its_stated_
 
 
 def test_the_start_window_is_a_second_and_what_was_cut_off_elapsed_time() -> None:
-    *_, first, last, _, _, _, _ = stated(100, 325.0)
+    *_, first, last, _, _, _, _, _ = stated(100, 325.0)
     assert (first, last) == (100 * SECOND_NS - 250 * MS - ACCT_TICK_NS, 101 * SECOND_NS + 4 * MS)
 
 
