@@ -50,7 +50,7 @@ class TaskstatsReader:
         self._procfs = procfs
         self._recorder = recorder
         self._sums = ProcessSums()
-        self._matcher = UsageMatcher(processes, delays=self._delays_are_counted())
+        self._matcher = UsageMatcher(processes, socket.since_ns, delays=self._delays_are_counted())
         self._gathered: list[bytes] = []
         self._drops = 0
         self._read_ns = socket.since_ns

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from elsa.decode.taskstats import Taskstats
 from elsa.measures import COUNTERS, DELAYS, PEAKS
-from elsa.state.incarnation import EXITED, Incarnation
+from elsa.state.incarnation import EXITED, STRANGER, Incarnation
 from elsa.state.process_sums import ProcessStats, fields_of
 from elsa.state.process_table import Processes
 from elsa.units import SECOND_NS
@@ -30,8 +30,10 @@ LARGEST_INTEGER = 2**63 - 1
 class UsageMatcher:
     """Matches every message with its incarnation."""
 
-    def __init__(self, processes: Processes, *, delays: bool) -> None:
+    def __init__(self, processes: Processes, since_ns: int = 0, *, delays: bool) -> None:
+        """`since_ns`: messages sent before it were not received."""
         self._processes = processes
+        self._since_ns = since_ns
         self._processes.ended = []
         self._waiting: dict[int, list[Incarnation]] = {}
         """By pid: processes that have ended and whose message has not come, oldest first."""
@@ -77,6 +79,8 @@ class UsageMatcher:
     def _add_ended(self) -> None:
         ended, self._processes.ended = self._processes.ended or [], []
         for life in ended:
+            if _end_ns(life) < self._since_ns:
+                continue  # its message was sent before any was received
             if life.id in self._early:
                 self._early.remove(life.id)
             else:
@@ -89,31 +93,42 @@ class UsageMatcher:
     def _process_of(
         self, stats: ProcessStats, now_ns: int, sent_after_ns: int
     ) -> Incarnation | None:
-        """The pid's first incarnation that the message fits: the messages of those before it were
-        lost. If the end of an incarnation was not received, it must have started as late as the
-        message's process: others may have had the pid since.
+        """The pid's first incarnation that the message fits and that started as late as the
+        message's process; the messages of those before it were lost. Only where there is none, as
+        the message may have been delayed, one that started earlier will do, if its end was
+        received: else others may have had the pid since.
 
         A message that fits none belongs to a process that is not known, perhaps an earlier one, so
         it changes nothing.
         """
         lives = self._waiting.get(stats.tgid, [])
-        for place, life in enumerate(lives):
-            if _fits(life, stats, now_ns) and (
-                life.end_source == EXITED or _is_as_young(life, stats, sent_after_ns)
-            ):
-                if place + 1 < len(lives):
-                    self._waiting[stats.tgid] = lives[place + 1 :]
-                else:
-                    del self._waiting[stats.tgid]
-                return life
         alive = self._processes.living.get(stats.tgid)
-        if alive is None or alive.id in self._early or not _fits(alive, stats, now_ns):
-            return None
-        may_be_over = alive.may_be_over or self._processes.events_lost
-        if may_be_over and not _is_as_young(alive, stats, sent_after_ns):
-            return None
-        self._early.add(alive.id)
-        return alive
+        if alive is not None and (alive.id in self._early or not _fits(alive, stats, now_ns)):
+            alive = None
+        for any_age in (False, True):
+            for place, life in enumerate(lives):
+                if _fits(life, stats, now_ns) and (
+                    (any_age and life.end_source == EXITED)
+                    or _is_as_young(life, stats, sent_after_ns)
+                ):
+                    self._take(stats.tgid, lives, place)
+                    return life if life.id != STRANGER else None
+            if alive is not None:
+                may_be_over = alive.may_be_over or self._processes.events_lost
+                if (any_age and not may_be_over) or _is_as_young(alive, stats, sent_after_ns):
+                    self._early.add(alive.id)
+                    return alive
+        return None
+
+    def _take(self, pid: int, lives: list[Incarnation], place: int) -> None:
+        """The message of one of these has come: no message of those before it will."""
+        later = lives[place + 1 :]
+        if later and later[0].id == STRANGER and later[0].start_ns == _end_ns(lives[place]):
+            del later[0]  # the same exit
+        if later:
+            self._waiting[pid] = later
+        else:
+            del self._waiting[pid]
 
 
 def _end_ns(life: Incarnation) -> int:
@@ -137,6 +152,8 @@ def _fits(life: Incarnation, stats: ProcessStats, now_ns: int) -> bool:
     total = stats.total
     elapsed_ns = _elapsed_ns(stats)
     least_ns = elapsed_ns - EXIT_SLACK_NS
+    if life.id == STRANGER:
+        return stats.threads > 1 or total.exitcode == life.status
     if life.elapsed_ns is None:
         return now_ns - life.start_ns >= least_ns
     if life.end_source != EXITED:

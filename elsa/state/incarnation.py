@@ -16,6 +16,8 @@ from elsa.state.jobs import MemoryRow
 # A start time from /proc is cut to a clock tick of 1/100 s, and its conversion may be one tick too
 # low.
 TICK_NS = 10_000_000
+# How far a start from /proc may be too late by that conversion.
+CLOCK_SLACK_NS = 4_000_000
 # As plain numbers: SQLite's module has to convert members of an enum one by one, and Python 3.11
 # takes ten times as long to look one up.
 EXITED = int(End.EXIT)
@@ -26,6 +28,8 @@ UNSEEN = -1
 shown since. Most of these have ended meanwhile; then events and messages with their pid are of
 other processes.
 """
+STRANGER = 0
+"""`Incarnation.id` of a process that nothing but its end is known of, and that is not stored."""
 EventRow = tuple[
     int, int, int, int, int, int | None, int | None, int | None, int | None, int | None
 ]
@@ -254,7 +258,14 @@ def still_runs(life: Incarnation, shown: ProcSnapshot | None) -> bool:
 
 
 def same_start(life: Incarnation, start_ns: int) -> bool:
-    """Whether a start time is that of this process, where one of the two is cut to a tick."""
+    """Whether a start time that /proc shows, which is cut to a tick, is that of this process; if
+    not, it is that of a later one.
+
+    The event of a fork comes after the start, on a busy host much later, and before the process can
+    end. So every later process with its pid started after the event.
+    """
+    if life.origin == FORKED:
+        return start_ns <= life.start_ns + CLOCK_SLACK_NS
     return abs(life.start_ns - start_ns) <= 2 * TICK_NS
 
 

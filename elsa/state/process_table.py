@@ -26,6 +26,7 @@ from elsa.state.incarnation import (
     EXITED,
     FORKED,
     SHOWN,
+    STRANGER,
     TICK_NS,
     UNSEEN,
     Changes,
@@ -74,7 +75,9 @@ class Processes:
         parentage is inferred.
         """
         self.ended: list[Incarnation] | None = None
-        """If the caller sets a list, every process that ends is appended to it."""
+        """If the caller sets a list, every process that ends is appended to it, except those that
+        ended before this jobd received events.
+        """
         self.recently_ended: RecentlyEnded | None = None
         """If the caller sets it, it has the processes that ended last."""
         self.launched: dict[int, tuple[Job, Incarnation]] = {}
@@ -84,6 +87,12 @@ class Processes:
         The caller reads /proc and calls `resolve_exit`.
         """
         self._late_exits = LateExits()
+        self._ended_by_scan: dict[int, Incarnation] = {}
+        """By pid: processes that a scan of /proc showed to be over, since another had the pid."""
+        self._scanned_ns = 0
+        """When the last scan of /proc ended: what started later and was not received was lost."""
+        self._strangers: set[int] = set()
+        """Pids of processes that ended without ever being known, since that scan."""
         self._not_shown: set[int] = set()
         """Ids of processes that the last scan of /proc did not show alive: if events were lost
         before it, their exits may be among these.
@@ -141,8 +150,11 @@ class Processes:
         process before all events of the one before were read.
         """
         life = self.living.get(pid)
-        if life is not None and pid in self._late_exits.by_pid and started_after(life, time_ns):
-            return self._late_exits.by_pid[pid][-1].life
+        if life is not None and started_after(life, time_ns):
+            if pid in self._late_exits.by_pid:
+                return self._late_exits.by_pid[pid][-1].life
+            if life.origin == SHOWN and time_ns < life.start_ns:
+                return None
         return life
 
     def _start(self, time_ns: int, pid: int, parent: Incarnation | None) -> Incarnation:
@@ -155,8 +167,7 @@ class Processes:
         else:
             if life is not None:
                 self._end_reused(life, time_ns, time_ns)
-            if self._late_exits.by_pid:
-                self._late_exits.note_reuse(pid, time_ns)
+            self._note_reuse(pid, time_ns)
             life = self.adopt(pid, time_ns, FORKED)
         if parent is not None:
             life.parent_id = parent.id
@@ -164,7 +175,12 @@ class Processes:
             life.uid = parent.uid
             life.comm = parent.comm
             life.group = parent.group
-            lost = self.events_lost
+            # The parent's pid may have been used again, or by another process just before.
+            lost = (
+                self.events_lost
+                or parent.may_be_over
+                or (parent.origin == SHOWN and started_after(parent, time_ns))
+            )
             life.parent_inferred = 1 if lost else None
             if jobs:
                 self.memberships.inherit(life, parent, jobs, _INFERRED if lost else _INHERITED)
@@ -190,8 +206,10 @@ class Processes:
         """All events of this process since its fork are received: its parent, jobs and threads
         come from them alone.
         """
-        self.unconfirmed_exits.pop(life.pid, None)
-        self._late_exits.note_reuse(life.pid, time_ns)
+        earlier_exit = self.unconfirmed_exits.pop(life.pid, None)
+        if earlier_exit is not None:
+            self._note_stranger(earlier_exit)
+        self._note_reuse(life.pid, time_ns)
         life.start_ns = time_ns
         life.start_clock_id = self.clocks.at(time_ns).id
         life.origin = FORKED
@@ -217,9 +235,21 @@ class Processes:
             due = not self.events_lost and life.id not in self._not_shown
             self._late_exits.expect(life, over_ns, due=due)
 
+    def _note_reuse(self, pid: int, time_ns: int) -> None:
+        """A pid was used again: the process before had ended, also if a scan showed only a later
+        use.
+        """
+        if self._ended_by_scan:
+            life = self._ended_by_scan.pop(pid, None)
+            if life is not None and life.end_source == End.REUSED and time_ns < life.end_ns:
+                self._date_end(life, time_ns)
+                self.changes.amend(life)
+        if self._late_exits.by_pid:
+            self._late_exits.note_reuse(pid, time_ns)
+
     def _exec(self, event: Event) -> None:
         _, _, cpu, time_ns, pid, tgid, *_ = event
-        life = self.living.get(tgid)
+        life = self._certain(tgid)
         if life is not None:
             if life.threads != 1 or life.exits:
                 life.exec_ns = time_ns
@@ -244,15 +274,32 @@ class Processes:
                 life = None  # its own exit was lost
             else:
                 self._count_exit(life, event)
+        if life is None or life.end_source == End.VANISHED:
+            self._note_stranger(event)
         if self.keeps_events:
             id_ = life.id if life is not None else None
             parent = parent_pid or None, parent_tgid or None
             self.changes.events.append((_EXIT, time_ns, cpu, pid, tgid, *parent, code, signal, id_))
 
+    def _note_stranger(self, event: Event) -> None:
+        """A process ended whose start was not received and that no scan of /proc showed. Its
+        statistics are due all the same, and must not be taken for those of the pid's next process.
+        """
+        pid, time_ns = event.b, event.time_ns
+        if self.ended is None or not (self.events_lost or time_ns <= self._scanned_ns):
+            return
+        if pid not in self._strangers:
+            self._strangers.add(pid)
+            stranger = Incarnation(STRANGER, pid, time_ns, 0, FORKED)
+            stranger.elapsed_ns, stranger.end_source, stranger.status = 0, EXITED, event.c
+            self.ended.append(stranger)
+
     def _count_exit(self, life: Incarnation, event: Event) -> None:
         if life.seen_ns == UNSEEN:
             # Perhaps that of another process: its statistics or its record will tell.
             self._end(life, event.time_ns, End.VANISHED)
+            if self.ended is not None:
+                self.ended.append(life)
             return
         self._note_status(life, event)
         if life.thread_count_uncertain:
@@ -285,14 +332,19 @@ class Processes:
             self.changes.amend(late)
         return late
 
+    def _certain(self, pid: int) -> Incarnation | None:
+        """The process with a pid, unless that may have been used again."""
+        life = self.living.get(pid)
+        return None if life is None or life.may_be_over else life
+
     def _uid(self, event: Event) -> None:
-        life = self.living.get(event.b)
+        life = self._certain(event.b)
         if life is not None and life.uid != event.c:
             life.uid = event.c
             self.changes.amend(life)
 
     def _comm(self, event: Event) -> None:
-        life = self.living.get(event.b)
+        life = self._certain(event.b)
         if life is not None and event.a == event.b:
             self.set_comm(life, ev.comm_of(event))
 
@@ -399,6 +451,9 @@ class Processes:
         can be inferred.
         """
         shown = sorted(scan, key=lambda process: (process.start_ns, process.pid))
+        self._scanned_ns = max((process.seen_ns for process in shown), default=0)
+        self._strangers.clear()
+        self._ended_by_scan.clear()
         seen: set[int] = set()
         adopted: list[tuple[Incarnation, ProcSnapshot]] = []
         for process in shown:
@@ -406,6 +461,7 @@ class Processes:
             if life is not None and not same_start(life, process.start_ns):
                 # The start is cut to a tick.
                 self._end_reused(life, process.start_ns, process.start_ns + 2 * TICK_NS)
+                self._ended_by_scan[process.pid] = life
                 life = None
             if life is None and process.over:
                 continue
@@ -539,7 +595,7 @@ class Processes:
         life.ancestor = ancestor
         if life.exits is not None:
             self._decide_status(life)
-        if self.ended is not None:
+        if self.ended is not None and not life.may_be_over:
             self.ended.append(life)
         if self.recently_ended is not None:
             self.recently_ended.add(life)

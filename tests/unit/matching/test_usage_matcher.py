@@ -9,10 +9,10 @@ import pytest
 from elsa.decode import events as ev
 from elsa.decode.events import Event
 from elsa.decode.taskstats import Taskstats
-from elsa.matching.usage_matcher import UsageMatcher, usage_row
+from elsa.matching.usage_matcher import USAGE_COLUMNS, UsageMatcher, usage_row
 from elsa.measures import COUNTERS, DELAYS, PEAKS
 from elsa.state.codes import Origin
-from elsa.state.incarnation import Incarnation
+from elsa.state.incarnation import Incarnation, ProcSnapshot
 from elsa.state.jobs import Jobs
 from elsa.state.process_sums import ProcessStats
 from elsa.state.process_table import Processes
@@ -107,10 +107,64 @@ def test_what_ended_while_jobd_was_down_gets_no_statistics_of_the_pids_next_proc
     for id_, pid in ((2, PID), (4, 7)):
         processes.restore(Incarnation(id_, pid, 1000 * MS, 0, Origin.FORK))
     if ended:
-        processes.end_vanished(list(processes.living.values()), 9000 * MS)
+        processes.apply([exited(9005 * MS), exited(9005 * MS, pid=7)])
     # jobd listens since the 9th second: so the first of these started in its fifth, or later
     matcher.add([stats(4000 * MS), stats(8000 * MS, pid=7)], 9010 * MS, 9000 * MS)
     assert told(processes) == [4]
+    assert matcher.unmatched == 1
+
+
+def test_what_had_ended_before_jobd_listened_waits_for_no_statistics() -> None:
+    processes = Processes(Jobs())
+    matcher = UsageMatcher(processes, delays=True)
+    processes.restore(Incarnation(10, PID, 8990 * MS, 0, Origin.FORK))
+    processes.apply([fork(9010 * MS), exited(9011 * MS)])
+    matcher.add([stats(MS)], 9020 * MS, 9000 * MS)
+    assert told(processes) == [life.id for life in processes.changes.started]
+
+
+def test_what_ended_before_statistics_were_received_waits_for_none() -> None:
+    processes = Processes(Jobs())
+    matcher = UsageMatcher(processes, 7 * MS, delays=True)
+    processes.apply([fork(4 * MS), exited(5 * MS), fork(8 * MS), exited(9 * MS)])
+    matcher.add([stats(MS)], 10 * MS, 7 * MS)
+    assert told(processes) == [processes.changes.started[1].id]
+
+
+def test_statistics_are_rather_those_of_a_process_that_started_as_late_as_theirs() -> None:
+    """The message of the first was lost, and nothing else tells the two apart."""
+    processes = Processes(Jobs())
+    matcher = UsageMatcher(processes, delays=True)
+    processes.apply([fork(0), exited(2 * MS), fork(900 * MS), exited(902 * MS)])
+    matcher.add([stats(2 * MS)], 910 * MS, 890 * MS)
+    assert told(processes) == [processes.changes.started[1].id]
+
+
+def test_a_message_that_was_delayed_is_still_that_of_the_only_process() -> None:
+    processes = Processes(Jobs())
+    matcher = UsageMatcher(processes, delays=True)
+    processes.apply([fork(0), exited(2 * MS)])
+    matcher.add([stats(2 * MS)], 910 * MS, 890 * MS)
+    assert told(processes) == [processes.changes.started[0].id]
+
+
+@pytest.mark.parametrize("scan", ["shows nothing", "shows the next"])
+def test_statistics_of_who_ended_during_a_scan_unseen_are_not_those_of_the_pids_next(
+    scan: str,
+) -> None:
+    processes = Processes(Jobs())
+    matcher = UsageMatcher(processes, delays=True)
+    shown = [ProcSnapshot(1, 0, 0, 1, False, 0, b"init", 50 * MS)]
+    if scan == "shows the next":
+        shown.append(ProcSnapshot(PID, 1, 40 * MS, 1, False, 0, b"next", 50 * MS))
+    processes.reconcile(shown, infer=True)
+    processes.apply([exited(30 * MS), fork(41 * MS), exited(60 * MS)])
+    theirs, its_own = stats(19 * MS), stats(18 * MS)
+    its_own = its_own._replace(total=its_own.total._replace(minflt=5))
+    matcher.add([theirs, its_own], 70 * MS)
+    (next_life,) = (life for life in processes.changes.started if life.pid == PID)
+    assert told(processes) == [next_life.id]
+    assert [row[USAGE_COLUMNS.index("minflt")] for row in processes.changes.usage] == [5]
     assert matcher.unmatched == 1
 
 

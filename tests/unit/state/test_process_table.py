@@ -1214,3 +1214,93 @@ def test_what_is_due_between_two_events_is_done_before_the_first_later_event() -
     events = [fork(10, 1, 50), fork(25, 1, 51), fork(30, 1, 52), fork(20, 1, 53), fork(40, 1, 54)]
     processes.apply(events, 25, before)
     assert calls == [(30, [50, 51]), (40, [50, 51, 52, 53])]
+
+
+# --- processes that are only remembered
+
+
+@pytest.fixture
+def remembered() -> Processes:
+    """Process 100 ran when a jobd stopped, in job 1, and nothing has shown it since."""
+    processes = Processes(Jobs())
+    life = Incarnation(10, 100, SECOND, 0, Origin.FORK)
+    life.jobs = (new_job(processes).id,)
+    life.uid, life.comm = 7, "before"
+    processes.restore(life)
+    return processes
+
+
+def test_what_forks_with_the_pid_of_a_remembered_process_may_be_another(
+    remembered: Processes,
+) -> None:
+    remembered.apply([fork(9 * SECOND, 100, 200)])
+    (child,) = all_lives(remembered)
+    assert (child.parent_id, child.parent_inferred) == (10, 1)
+    assert [how for *_, how in remembered.changes.entered] == [How.INFERRED]
+
+
+def test_events_with_the_pid_of_a_remembered_process_change_nothing_of_it(
+    remembered: Processes,
+) -> None:
+    name = int.from_bytes(b"else", "little")
+    remembered.apply(
+        [
+            event(ev.UID, 9 * SECOND, 100, 100, 8, 8),
+            event(ev.COMM, 9 * SECOND, 100, 100, name),
+            execed(9 * SECOND, 100),
+        ]
+    )
+    life = remembered.living[100]
+    assert (life.uid, life.comm, remembered.execed) == (7, "before", set())
+    assert remembered.changes.events[0][-1] is None
+
+
+def test_a_remembered_process_ended_before_the_first_later_use_of_its_pid(
+    remembered: Processes,
+) -> None:
+    """/proc showed only the latest use."""
+    before = remembered.living[100]
+    remembered.reconcile([found(100, 9 * SECOND)], infer=True)
+    remembered.apply(
+        [fork(8 * SECOND, INIT, 100), exited(8 * SECOND + MS, 100), fork(9 * SECOND, INIT, 100)]
+    )
+    assert (before.end_source, before.start_ns + (before.elapsed_ns or 0)) == (
+        End.REUSED,
+        8 * SECOND,
+    )
+    assert before.id in remembered.changes.amended
+
+
+def test_what_forked_before_a_process_that_proc_shows_started_is_not_its_child() -> None:
+    processes = Processes(Jobs())
+    processes.reconcile([found(100, 9 * SECOND)], infer=True)
+    processes.apply(
+        [
+            fork(8 * SECOND, 100, 200),
+            fork(9 * SECOND + MS, 100, 201),
+            fork(10 * SECOND, 100, 202),
+        ]
+    )
+    shown, *children = all_lives(processes)
+    assert [(life.parent_id, life.parent_pid, life.parent_inferred) for life in children] == [
+        (None, 100, None),
+        (shown.id, None, 1),  # a start from /proc is cut to a tick
+        (shown.id, None, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("shown_ns", "is_same"),
+    [
+        (SECOND, True),
+        (SECOND - 10 * MS, True),
+        (SECOND - 90 * MS, True),  # its fork event came so late
+        (SECOND + 10 * MS, False),  # cut to a tick, and still after its fork
+    ],
+)
+def test_a_process_that_started_after_a_fork_event_is_not_that_of_the_fork(
+    remembered: Processes, shown_ns: int, is_same: bool
+) -> None:
+    before = remembered.living[100]
+    remembered.reconcile([found(100, shown_ns)], infer=True)
+    assert (remembered.living[100] is before) is is_same
