@@ -8,7 +8,7 @@ from itertools import product
 
 from elsa.matching.host_boots import Boot
 from elsa.matching.pairing import ACCT_TICK_NS
-from elsa.state.codes import End
+from elsa.state.codes import End, Join
 from elsa.units import SECOND_NS
 
 # Processes whose end was not received but is in their record. SQLite is told the index: without it,
@@ -33,11 +33,12 @@ def close_from_records(
     """Give incarnations of these boots whose exit was not received the end that is in their record.
 
     Processes that seem to run are left to the collector while it runs: it receives their end
-    itself.
+    itself. While it does not, they end only by a record that is certainly theirs: the collector
+    loads those that run when it starts, with their jobs.
     """
     inexact = {"process_inexact": "end_source = 2 or end_source >= 4"}
     if not collector_running:
-        inexact["process_running"] = "elapsed_ns is null"
+        inexact["process_running"] = f"elapsed_ns is null and join_outcome = {Join.EXACT:d}"
     for boot, (index, which) in product(boots, inexact.items()):
         query = _ENDS_IN_RECORDS.format(index=index, which=which, reused=int(End.REUSED))
         rows = connection.execute(query, (boot.id,)).fetchall()

@@ -107,7 +107,7 @@ def test_the_end_from_a_cut_record_is_no_earlier_than_its_place_in_the_file(
         [Lived(0, 500, 3, start_ns, start_ns, end_ns, end_ns, 0)],
         [],
         {0},
-        start_ns + SECOND_NS,
+        start_ns + 60 * SECOND_NS,  # so long that no other process can have left the record
     )
     real_ns = connection.execute("select offset_ns from clock").fetchone()[0]
     btime = (end_ns + real_ns) // SECOND_NS - (ticks + 255) // 100
@@ -156,3 +156,13 @@ def test_a_record_is_none_of_a_process_that_started_after_the_file_was_read(
     second = Lived(1, 500, 3, 10_800 * MS, 10_800 * MS, 11_001 * MS, 11_002 * MS, 0)
     warehouse = Warehouse(connection, [first, second], [], {1}, read_ns=read_ns)
     assert warehouse.count() == {how: 1}
+
+
+@pytest.mark.parametrize(("heard_ns", "how"), [(CLEARLY_LATER_NS, End.ACCT), (SOON_NS, None)])
+def test_only_a_record_that_is_certainly_its_own_ends_a_process_that_seems_to_run(
+    connection: sqlite3.Connection, heard_ns: int, how: End | None
+) -> None:
+    """It may run on, and jobd, when it starts again, loads only what has not ended."""
+    warehouse = Warehouse(connection, [LONG], [], set(), heard_ns, collector_running=False)
+    warehouse.close_from_records()
+    assert connection.execute("select end_source from process where pid = 500").fetchone() == (how,)
