@@ -7,6 +7,7 @@ import re
 import sqlite3
 import time
 from contextlib import closing
+from copy import copy
 from dataclasses import replace
 
 import pytest
@@ -16,7 +17,7 @@ from elsa.errors import UsageError
 from elsa.report.render.output import Output
 from elsa.store import intervals, own_records
 from elsa.units import HOUR_NS
-from tests.support.given import REAL, RUNNING, SECOND, Warehouse
+from tests.support.given import REAL, RUNNING, SECOND
 from tests.support.reports import Reports
 
 
@@ -262,8 +263,8 @@ def test_each_host_has_an_interval_of_its_own(busy: Reports) -> None:
     warehouse.insert("host", id=2, machine_id="m2", name="there")
     warehouse.insert("boot", id=2, host_id=2, uuid="b2", started_at_ns=REAL)
     warehouse.insert("clock", id=2, boot_id=2, since_ns=0, offset_ns=REAL, boottime_offset_ns=0)
-    other = Warehouse.__new__(Warehouse)
-    other.connection, other._used, other._read_ns = warehouse.connection, {}, 90 * SECOND
+    other = copy(warehouse)
+    other._used, other._read_ns = {}, 90 * SECOND
     other.process(700, start=1, seconds=RUNNING, comm="far", boot_id=2, clock_id=2)
     other.process(701, start=95, seconds=1, comm="early", boot_id=2, clock_id=2)
     other.process(702, start=65, seconds=1, comm="before", boot_id=2, clock_id=2)
