@@ -81,6 +81,9 @@ def serving(folder: Path, program: str | None) -> Iterator[str]:
         "XDG_DATA_HOME": str(folder / "none"),
         "LD_LIBRARY_PATH": ":".join(map(str, libraries)),
         "TZ": "UTC",
+        # The bridge takes these for running, and so starts neither, which would outlive the test.
+        "DBUS_SESSION_BUS_ADDRESS": f"unix:path={folder / 'none'}",
+        "SSH_AUTH_SOCK": str(folder / "none"),
     }
     command = [
         *(str(server), "--no-tls", "--address", "127.0.0.1", "--port", str(port)),
