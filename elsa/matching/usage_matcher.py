@@ -66,7 +66,7 @@ class UsageMatcher:
         """
         self._add_ended()
         for pid, lives in list(self._waiting.items()):
-            while lives and heard_ns - _end_ns(lives[0]) > PATIENCE_NS:
+            while lives and heard_ns - lives[0].end_ns > PATIENCE_NS:
                 del lives[0]
             if not lives:
                 del self._waiting[pid]
@@ -79,7 +79,7 @@ class UsageMatcher:
     def _add_ended(self) -> None:
         ended, self._processes.ended = self._processes.ended or [], []
         for life in ended:
-            if _end_ns(life) < self._since_ns:
+            if life.end_ns < self._since_ns:
                 continue  # its message was sent before any was received
             if life.id in self._early:
                 self._early.remove(life.id)
@@ -123,16 +123,12 @@ class UsageMatcher:
     def _take(self, pid: int, lives: list[Incarnation], place: int) -> None:
         """The message of one of these has come: no message of those before it will."""
         later = lives[place + 1 :]
-        if later and later[0].id == STRANGER and later[0].start_ns == _end_ns(lives[place]):
+        if later and later[0].id == STRANGER and later[0].start_ns == lives[place].end_ns:
             del later[0]  # the same exit
         if later:
             self._waiting[pid] = later
         else:
             del self._waiting[pid]
-
-
-def _end_ns(life: Incarnation) -> int:
-    return life.start_ns + (life.elapsed_ns or 0)
 
 
 def _elapsed_ns(stats: ProcessStats) -> int:

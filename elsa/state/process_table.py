@@ -537,8 +537,7 @@ class Processes:
     ) -> bool:
         """Add a living process to a job from now on; False if it is a member already. The children
         that it has by now are not added; with `tree` the caller adds them, and those whose forks
-        have not been read will be in
-        `memberships.late_entries`.
+        have not been read will be in `memberships.late_entries`.
         """
         if how == How.LAUNCHED:
             self.launched[job.id] = job, life
