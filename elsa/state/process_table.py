@@ -1,5 +1,5 @@
 """From process events to incarnations: which processes run, their parents, their jobs, and when and
-how they ended. Here a fork becomes a membership.
+how they ended. A fork comes in here, and memberships.py puts the child into its parent's jobs.
 
 Pure: no I/O, no reading of clocks. Events come in queue order, which is their true order across
 CPUs; processes that /proc shows come as `ProcSnapshot`. What must be stored collects in `changes`,
